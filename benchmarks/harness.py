@@ -1,0 +1,131 @@
+"""One run of the benchmarks: its settings, its measured units, and the lines of its table."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gemm
+
+LIBRARIES = ("fastgen", "numpy", "scipy", "scikit-learn", "threadpoolctl", "prdc")
+
+
+@dataclass
+class Line:
+    """One line of the closing table: `ratio` of `what`, and the target it is compared with."""
+
+    case: str
+    what: str
+    ratio: float
+    seconds: float | None = None
+    target: float | None = None
+    higher_is_better: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """Return "met", "missed", or nothing where there is no target."""
+        if self.target is None:
+            return ""
+        met = self.ratio >= self.target if self.higher_is_better else self.ratio <= self.target
+        return "met" if met else "missed"
+
+
+class Bench:
+    """Settings of this run, its measured units, and the lines of its closing table."""
+
+    def __init__(self, *, quick: bool, threads: int, only: str) -> None:
+        self.quick = quick
+        self.threads = threads
+        self.isa = only
+        self.lines: list[Line] = []
+        self.gemm = cache(self._gemm)
+        self.peak = cache(self._peak)
+
+    def instruction_sets(self) -> list[str]:
+        """Return the instruction sets to measure on this processor, best first."""
+        from fastgen import _core
+
+        names = _core.instruction_sets()
+        if self.isa:
+            return [name for name in names if name == self.isa]
+        return [name for name in names if name not in {"baseline", "portable"}] or names[:1]
+
+    @property
+    def best_instruction_set(self) -> str:
+        """Return the best instruction set of this processor."""
+        from fastgen import _core
+
+        return _core.instruction_sets()[0]
+
+    def record(self, benchmark: Any, line: Line, **extra: Any) -> None:
+        """Add a line to the table and write it, with `extra`, into the benchmark's JSON."""
+        self.lines.append(line)
+        ratios = benchmark.extra_info.setdefault("ratios", {})
+        ratios[line.what] = line.ratio
+        benchmark.extra_info.update(extra)
+
+    def record_gemm(
+        self,
+        benchmark: Any,
+        case: str,
+        shape: tuple[int, int, int],
+        *,
+        isa: str | None = None,
+        pair_operations: float = 0.0,
+        target: float | None = None,
+    ) -> None:
+        """Record the ratio of the benchmark's median to the product of `shape` (n, m, d).
+
+        With `isa` given, record also the rate of `pair_operations` against its int8 peak.
+        """
+        unit = self.gemm(*shape)
+        seconds = benchmark.stats.stats.median
+        core = unit.blas.split()[-1]
+        notes = [f"GEMM {unit.seconds:.3g} s", f"{unit.gflops:.0f} GFLOP/s", core]
+        extra: dict[str, Any] = {"gemm": unit.to_dict()}
+        # The product uses the best instructions there are, whichever of ours is measured.
+        best = self.peak(self.best_instruction_set)
+        notes.append(f"{unit.gflops * 1e9 / best['float32']:.0%} of float32 peak")
+        if isa is not None:
+            peak = self.peak(isa)
+            rate = pair_operations / seconds
+            extra |= {"peak": peak, "operations_per_second": rate}
+            notes.append(f"fastgen {rate / peak['int8']:.0%} of int8 peak")
+        ratio = seconds / unit.seconds
+        line = Line(case, "GEMM", ratio, seconds=seconds, target=target, notes=notes)
+        self.record(benchmark, line, **extra)
+
+    def _gemm(self, n: int, m: int, d: int) -> gemm.Gemm:
+        return gemm.measure(n, m, d, threads=self.threads, rounds=3 if self.quick else None)
+
+    def _peak(self, isa: str) -> dict[str, float]:
+        """Return operations per second of register-only loops, by "int8" and "float32"."""
+        from fastgen import _core
+
+        return dict(_core.measure_peak(isa, 0.1 if self.quick else 1.0, self.threads))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that take part."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,353 @@
+#include "cpu/join.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "common/check.hpp"
+#include "common/rounding.hpp"
+
+namespace fastgen::cpu {
+
+namespace {
+
+constexpr std::int64_t kRowsPerTask = 4080;  // 85 strips; packing a block costs about 1 % of them
+constexpr std::int64_t kTermsPerTask = 256;
+constexpr std::int64_t kPackedBytes = 800 * 1024;  // a packed block stays in a 1 MB L2
+// z below 2^-20 (2^-60 of the largest) would meet float32's subnormals in products.
+constexpr double kSmallestNorm = 0x1p-20;
+
+// Float32 products: chains of at most 256 additions, depth / 256 more to join them, the rounding of
+// both operands; times 2^-24 each, relative to |z_x| |z_y|. (Higham 2002, section 3.1.)
+double float_product_error(std::int64_t depth) {
+  return (256.0 + static_cast<double>(depth) / 256.0 + 16.0) * 0x1p-24 * (1 + 0x1p-10);
+}
+
+}  // namespace
+
+Join::Join(const Prepared& x, const Prepared* y, int threads)
+    : self_(y == nullptr), threads_(threads) {
+  FASTGEN_CHECK(x.ready() && (self_ || y->ready()));
+  FASTGEN_CHECK(self_ || x.rows().d == y->rows().d);
+  FASTGEN_CHECK(self_ || &x.kernels() == &y->kernels());
+  x_.set = &x;
+  y_.set = self_ ? &x : y;
+  // int32 holds 133,000 products of 127^2; wider rows take the float path.
+  float_path_ = x.path() == Path::float32 || y_.set->path() == Path::float32 || x.depth() > 131072;
+  unit_ = x.unit();
+  if (!self_) {
+    unit_ = std::min(unit_, y->unit());
+    double largest = 0, sq = 0;
+    const std::int64_t d = x.rows().d;
+    for (const Part& p : x.parts()) {
+      for (const Part& q : y->parts()) {
+        for (std::int64_t i = 0; i < d; ++i) {
+          largest = std::max(largest, std::fabs(p.centre[i] - q.centre[i]));
+        }
+      }
+    }
+    sq = largest * std::sqrt(static_cast<double>(d));
+    if (sq > 0) {
+      int exponent = 0;
+      std::frexp(sq, &exponent);
+      unit_ = std::min(unit_, std::ldexp(1.0, 40 - exponent));
+    }
+  }
+  for (JoinSide* side : {&x_, &y_}) {
+    if (side == &y_ && self_) break;
+    side->factor = unit_ / side->set->unit();
+    const std::int64_t slots = side->set->slots();
+    // Kernels read whole vectors past the last column; those lanes are masked off.
+    for (auto* terms : {&side->scale, &side->magnitude, &side->error, &side->low, &side->high}) {
+      terms->assign(slots + kMaxBlockColumns, 0.0f);
+    }
+    side->square.assign(slots, 0.0);
+    side->quantised_square = side->slack = side->square;
+  }
+  const Kernels& k = x.kernels();
+  const std::int64_t depth = x.depth();
+  const int panel = float_path_ ? k.float_panel : k.int8_panel;
+  const std::int64_t panel_bytes = float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
+  const std::int64_t panels = std::max<std::int64_t>(
+      1, std::min<std::int64_t>(kMaxBlockColumns / panel, kPackedBytes / panel_bytes));
+  block_columns_ = static_cast<int>(panels) * panel;
+  for (int i = 0; i < threads_; ++i) {
+    auto worker = std::make_unique<Worker>();
+    worker->panels.reset(panels * panel_bytes + 4096);  // 4096: prefetches run past the end
+    if (float_path_ || k.load_rows_int8) {
+      worker->rows.reset(kStripRows * depth * (float_path_ ? 4 : k.int8_item));
+    }
+    worker->products.reset(kStripRows * kMaxBlockColumns);
+    if (float_path_) worker->floats.reset(depth * panel);
+    worker->doubles.reset(x.rows().d);
+    worker->point.reset(x.rows().d);
+    worker->row_threshold.reset(kStripRows);
+    worker->row_weight.reset(kStripRows);
+    worker->column_threshold.reset(kMaxBlockColumns);
+    worker->hits.resize(static_cast<std::size_t>(kStripRows) * kMaxBlockColumns);
+    workers_.push_back(std::move(worker));
+  }
+  add_segments(x, y);
+}
+
+void Join::add_segments(const Prepared& x, const Prepared* y) {
+  if (self_) {
+    // Own parts first: they hold most neighbours, and set the thresholds that the rest must meet.
+    for (const Part& p : x.parts()) segments_.push_back({&p, &p, true});
+    for (const Part& p : x.parts()) {
+      for (const Part& q : x.parts()) {
+        if (p.begin < q.begin) segments_.push_back({&p, &q, false});
+      }
+    }
+  } else {
+    for (const Part& p : x.parts()) {
+      std::vector<std::pair<double, const Part*>> others;
+      for (const Part& q : y->parts()) {
+        double sq = 0;
+        for (std::int64_t i = 0; i < x.rows().d; ++i) {
+          const double t = (p.centre[i] - q.centre[i]) * unit_;
+          sq += t * t;
+        }
+        others.emplace_back(sq, &q);
+      }
+      std::sort(others.begin(), others.end());
+      for (const auto& other : others) segments_.push_back({&p, other.second, false});
+    }
+  }
+  for (const Segment& s : segments_) {
+    total_pairs_ += static_cast<double>(s.x->size()) * static_cast<double>(s.y->size()) *
+                    (s.symmetric ? 0.5 : 1.0);
+  }
+}
+
+double Join::fraction() const {
+  if (done() || total_pairs_ == 0) return 1.0;
+  const Segment& s = segment();
+  const double pairs = static_cast<double>(s.x->size()) * static_cast<double>(s.y->size()) *
+                       (s.symmetric ? 0.5 : 1.0);
+  return (finished_pairs_ + (walk_started_ ? tasks_.fraction() * pairs : 0.0)) / total_pairs_;
+}
+
+bool Join::prepare_segment(Deadline deadline) {
+  if (done() || stage_ == Stage::walk) return true;
+  const Segment& s = segment();
+  if (!terms_started_) {
+    terms_started_ = true;
+    const std::int64_t d = x_.set->rows().d;
+    offset_.assign(d, 0.0);
+    sq_offset_ = 0;
+    if (s.x != s.y) {
+      for (std::int64_t i = 0; i < d; ++i) {
+        offset_[i] = (s.x->centre[i] - s.y->centre[i]) * unit_;
+        sq_offset_ += offset_[i] * offset_[i];
+      }
+    }
+    rotated_offset_ = x_.set->rotation().apply(offset_);
+    const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
+    const std::int64_t y_tasks =
+        s.symmetric ? 0 : (s.y->size() + kTermsPerTask - 1) / kTermsPerTask;
+    tasks_.reset(x_tasks + y_tasks);
+  }
+  const bool moved = sq_offset_ > 0;
+  const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
+  const bool finished = run_tasks(tasks_, threads_, deadline, [&](int index, std::int64_t task) {
+    const bool first = task < x_tasks;
+    JoinSide& side = first || self_ ? x_ : y_;
+    const Part& part = first ? *s.x : *s.y;
+    const std::int64_t begin = part.begin + (first ? task : task - x_tasks) * kTermsPerTask;
+    const std::int64_t end = std::min(part.end, begin + kTermsPerTask);
+    const Kernels& k = kernels();
+    double* row = workers_[index]->doubles.data();
+    for (std::int64_t slot = begin; slot < end; ++slot) {
+      double along = 0, quantised_along = 0;
+      if (moved) {
+        const Prepared& set = *side.set;
+        k.to_double(set.row_of_slot(slot), set.rows().dtype, set.rows().d, row);
+        const double sign = first ? 2.0 : -2.0;
+        along = sign * unit_ * k.centred_dot(row, part.centre.data(), offset_.data(), set.rows().d);
+        quantised_along = sign * side.factor * set.scale(slot) *
+                          k.quantised_dot(set.quantised(slot), rotated_offset_.data(), set.depth());
+      }
+      prepare_terms(side, slot, along, quantised_along, first ? sq_offset_ : 0.0);
+    }
+  });
+  if (finished) {
+    stage_ = Stage::walk;
+    walk_started_ = false;
+  }
+  return finished;
+}
+
+void Join::prepare_terms(JoinSide& side, std::int64_t slot, double along, double quantised_along,
+                         double added) {
+  const Prepared& set = *side.set;
+  const double f = side.factor;
+  const double sq_norm = set.square(slot) * f * f, norm = std::sqrt(sq_norm);
+  double scale = set.scale(slot) * f, magnitude = set.magnitude(slot) * f;
+  double error = set.error(slot) * f;
+  if (float_path_) {
+    scale = 1.0;
+    magnitude = norm * (1 + 0x1p-40);
+    error = 0.5 * float_product_error(set.depth()) * magnitude;
+  } else if (norm < kSmallestNorm || magnitude < 0x1p-30) {
+    scale = magnitude = quantised_along = 0.0;
+    error = norm * (1 + 0x1p-20);
+  }
+  // |z_x - z_y + offset|^2, its expansion's largest terms, and what rounding may do to their sum.
+  const double offset = std::sqrt(sq_offset_);
+  const double largest =
+      (norm + offset) * (norm + offset) + 2 * magnitude * magnitude + 2 * error * error;
+  side.square[slot] = sq_norm + along + added;
+  side.quantised_square[slot] = magnitude * magnitude + quantised_along + added;
+  side.slack[slot] = largest * 0x1p-40 + 0x1p-61;
+  const double slack = largest * 0x1p-20 + 0x1p-61;
+  side.scale[slot] = static_cast<float>(scale);  // exact: a float32 times a power of two
+  side.magnitude[slot] = round_up(magnitude);
+  side.error[slot] = round_up(error);
+  side.low[slot] = round_down(side.square[slot] - slack);
+  side.high[slot] = round_up(side.square[slot] + slack);
+}
+
+Interval Join::bounds(std::int64_t x_slot, std::int64_t y_slot, std::int32_t dot) const {
+  const JoinSide &x = x_, &y = this->y();
+  const double slack = x.slack[x_slot] + y.slack[y_slot];
+  const double x_error = x.error[x_slot], y_error = y.error[y_slot];
+  const double x_size = x.magnitude[x_slot], y_size = y.magnitude[y_slot];
+  const double bound = 2 * (x_error * y_size + (x_size + x_error) * y_error) + slack;
+  double product = 0;
+  if (float_path_) {
+    float value;
+    std::memcpy(&value, &dot, 4);
+    product = 2 * static_cast<double>(value);
+  } else {
+    product = 2 * (static_cast<double>(x.scale[x_slot]) * y.scale[y_slot]) * dot;
+  }
+  const double sq = x.square[x_slot] + y.square[y_slot] - product;
+  Interval interval{sq - bound, sq + bound};
+  if (!float_path_) {
+    // |d - D| <= eps_x + eps_y, with D the distance of the quantised rows.
+    const double sq_quantised = x.quantised_square[x_slot] + y.quantised_square[y_slot] - product;
+    const double error = (x_error + y_error) * (1 + 0x1p-40);
+    const double near = std::sqrt(std::max(sq_quantised - slack, 0.0)) * (1 - 0x1p-40) - error;
+    const double far = std::sqrt(std::max(sq_quantised + slack, 0.0)) * (1 + 0x1p-40) + error;
+    if (near > 0) interval.low = std::max(interval.low, near * near * (1 - 0x1p-40));
+    interval.high = std::min(interval.high, far * far * (1 + 0x1p-40));
+  }
+  return interval;
+}
+
+void Join::load_float_row(const JoinSide& side, const Part& part, std::int64_t slot, double* row,
+                          float* out) const {
+  const Prepared& set = *side.set;
+  const std::int64_t d = set.rows().d;
+  kernels().to_double(set.row_of_slot(slot), set.rows().dtype, d, row);
+  kernels().centre_to_float(row, part.centre.data(), unit_, d, out);
+  std::fill(out + d, out + set.depth(), 0.0f);
+}
+
+void Join::pack(Worker& worker, const std::int64_t* slots, int count) const {
+  const Kernels& k = kernels();
+  const JoinSide& side = y();
+  const std::int64_t depth = side.set->depth();
+  const int panel = float_path_ ? k.float_panel : k.int8_panel;
+  const std::int64_t panel_bytes = float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
+  const std::uint8_t* columns[kMaxBlockColumns];
+  for (int begin = 0; begin < count; begin += panel) {
+    const int columns_here = std::min(panel, count - begin);
+    unsigned char* out = worker.panels.data() + begin / panel * panel_bytes;
+    if (float_path_) {
+      for (int c = 0; c < columns_here; ++c) {
+        load_float_row(side, *segment().y, slots[begin + c], worker.doubles.data(),
+                       worker.floats.data() + c * depth);
+      }
+      k.pack_float(worker.floats.data(), depth, columns_here, depth, out);
+    } else {
+      for (int c = 0; c < columns_here; ++c) columns[c] = side.set->quantised(slots[begin + c]);
+      k.pack_int8(columns, columns_here, depth, out);
+    }
+  }
+}
+
+Strip Join::load_strip(Worker& worker, const StripRange& range, const Terms& column_terms) const {
+  const Kernels& k = kernels();
+  const std::int64_t depth = x_.set->depth();
+  Strip strip{};
+  strip.panels = worker.panels.data();
+  strip.products = worker.products.data();
+  strip.depth = depth;
+  strip.row_count = range.rows;
+  strip.column_count = range.columns;
+  strip.diagonal = -(std::int64_t{1} << 40);
+  strip.row_terms = x_.terms(range.row);
+  strip.column_terms = column_terms;
+  if (float_path_) {
+    float* out = reinterpret_cast<float*>(worker.rows.data());
+    for (int r = 0; r < range.rows; ++r) {
+      load_float_row(x_, *segment().x, range.row + r, worker.doubles.data(), out + r * depth);
+    }
+    strip.rows = out;
+    strip.row_stride = depth * 4;
+  } else if (k.load_rows_int8) {
+    k.load_rows_int8(x_.set->quantised(range.row), depth, range.rows, depth, worker.rows.data());
+    strip.rows = worker.rows.data();
+    strip.row_stride = depth * k.int8_item;
+  } else {
+    strip.rows = x_.set->quantised(range.row);
+    strip.row_stride = depth;
+  }
+  return strip;
+}
+
+bool Join::advance(Deadline deadline, Consumer& consumer) {
+  if (done()) return true;
+  FASTGEN_CHECK(stage_ == Stage::walk);
+  const Segment& s = segment();
+  if (!walk_started_) {
+    walk_started_ = true;
+    blocks_ = (s.y->size() + block_columns_ - 1) / block_columns_;
+    row_groups_ = (s.x->size() + kRowsPerTask - 1) / kRowsPerTask;
+    for (auto& worker : workers_) worker->packed_block = -1;
+    tasks_.reset(blocks_ * row_groups_);
+  }
+  const bool finished = run_tasks(tasks_, threads_, deadline, [&](int index, std::int64_t task) {
+    walk_task(index, task, consumer);
+  });
+  if (finished) {
+    finished_pairs_ += static_cast<double>(s.x->size()) * static_cast<double>(s.y->size()) *
+                       (s.symmetric ? 0.5 : 1.0);
+    ++current_;
+    stage_ = Stage::terms;
+    terms_started_ = walk_started_ = false;
+  }
+  return finished;
+}
+
+void Join::walk_task(int index, std::int64_t task, Consumer& consumer) {
+  const Segment& s = segment();
+  Worker& worker = *workers_[index];
+  // Long columns first: in a symmetric walk the last blocks have the most rows.
+  const std::int64_t block = blocks_ - 1 - task / row_groups_, group = task % row_groups_;
+  const std::int64_t column = s.y->begin + block * block_columns_;
+  const int columns = static_cast<int>(std::min<std::int64_t>(block_columns_, s.y->end - column));
+  const std::int64_t first_row = s.x->begin + group * kRowsPerTask;
+  std::int64_t end_row = std::min(s.x->end, first_row + kRowsPerTask);
+  if (s.symmetric) end_row = std::min(end_row, column + columns);
+  if (first_row >= end_row) return;
+  if (worker.packed_block != block) {
+    std::int64_t slots[kMaxBlockColumns];
+    for (int c = 0; c < columns; ++c) slots[c] = column + c;
+    pack(worker, slots, columns);
+    worker.packed_block = block;
+  }
+  const Terms column_terms = y().terms(column);
+  for (std::int64_t row = first_row; row < end_row; row += kStripRows) {
+    const StripRange range{row, column,
+                           static_cast<int>(std::min<std::int64_t>(kStripRows, end_row - row)), columns};
+    Strip strip = load_strip(worker, range, column_terms);
+    if (s.symmetric) strip.diagonal = row - column;
+    consumer.strip(*this, worker, index, strip, range);
+    pairs_.fetch_add(static_cast<std::int64_t>(range.rows) * columns, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace fastgen::cpu

@@ -1,0 +1,65 @@
+// Everything one instruction set offers, gathered in a table. A target_*.cpp defines FASTGEN_TARGET
+// (the namespace and the name) and at most one FASTGEN_VECTOR_* before including this file.
+//
+// No standard library here: its inline functions would become weak symbols compiled for this
+// target's instructions, and the linker might hand them to code that runs on any CPU.
+
+#include <cstdint>
+
+#if defined(FASTGEN_VECTOR_AVX512) || defined(FASTGEN_VECTOR_AVX2) || defined(FASTGEN_VECTOR_SSE2)
+#include <immintrin.h>
+#endif
+
+#include "cpu/kernels.hpp"
+
+#define FASTGEN_STRING_(x) #x
+#define FASTGEN_STRING(x) FASTGEN_STRING_(x)
+
+namespace fastgen::cpu::FASTGEN_TARGET {
+namespace {
+
+#include "cpu/vector-inl.hpp"
+#include "cpu/product-inl.hpp"
+#include "cpu/join-inl.hpp"
+#include "cpu/rows-inl.hpp"
+#include "cpu/peak-inl.hpp"
+
+static_assert(kStripRows % Int8Product::kRows == 0 && kStripRows % FloatProduct::kRows == 0);
+static_assert(kMaxBlockColumns % Int8Product::kPanel == 0 &&
+              kMaxBlockColumns % FloatProduct::kPanel == 0);
+static_assert(Int8Product::kPanel % kLanes == 0);
+
+constexpr Kernels kKernels = {
+    FASTGEN_STRING(FASTGEN_TARGET),
+    kInt8Panel,
+    kFloatPanel,
+    static_cast<int>(sizeof(Int8Row)),
+    Int8Product::panel_bytes,
+    FloatProduct::panel_bytes,
+    to_double,
+    sq_distance,
+    centred_dot,
+    quantised_dot,
+    scan_row,
+    equal_rows,
+    largest_magnitude,
+    quantise,
+    centre_to_float,
+    pack_int8,
+    sizeof(Int8Row) == 1 ? nullptr : load_rows_int8,
+    pack_float,
+    emit<Int8Product>,
+    emit<FloatProduct>,
+    balls<Int8Product>,
+    balls<FloatProduct>,
+    upper<Int8Product>,
+    upper<FloatProduct>,
+    peak_int8,
+    peak_float,
+};
+
+}  // namespace
+
+const Kernels& kernels() { return kKernels; }
+
+}  // namespace fastgen::cpu::FASTGEN_TARGET

@@ -1,0 +1,226 @@
+#include "cpu/prepared.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "common/check.hpp"
+#include "cpu/parts.hpp"
+
+namespace fastgen::cpu {
+
+namespace {
+
+// Column sums are kept per block and added in block order, so the centre does not depend on threads.
+constexpr std::int64_t kMaxBlocks = 128;
+constexpr std::int64_t kMinBlockRows = 256;
+constexpr std::int64_t kTaskRows = 64;
+// Below this spread the squares of float64 differences may underflow, and no bound holds.
+constexpr double kSmallestSpread = 0x1p-450;
+
+std::int64_t task_count(std::int64_t items) { return (items + kTaskRows - 1) / kTaskRows; }
+
+}  // namespace
+
+Prepared::Prepared(const RowView& rows, Path path, const Kernels& kernels, int threads)
+    : rows_(rows), kernels_(&kernels), threads_(threads), path_(path), rotation_(rows.d) {
+  FASTGEN_CHECK(rows.n >= 1 && rows.d >= 1 && threads >= 1);
+  FASTGEN_CHECK(rows.n <= std::numeric_limits<std::int32_t>::max());
+  begin_phase(Phase::scan);
+}
+
+std::int64_t Prepared::nbytes() const {
+  return quantised_.bytes() +
+         static_cast<std::int64_t>((scale_.size() + magnitude_.size() + error_.size() + square_.size()) *
+                                       sizeof(double) +
+                                   (group_.size() + groups_.first.size() + groups_.copies.size() +
+                                    groups_.group_of.size() + groups_.members.size()) *
+                                       sizeof(std::int32_t));
+}
+
+void Prepared::begin_phase(Phase phase) {
+  phase_ = phase;
+  const std::int64_t n = rows_.n, d = rows_.d;
+  switch (phase) {
+    case Phase::scan: {
+      block_rows_ = std::max(kMinBlockRows, (n + kMaxBlocks - 1) / kMaxBlocks);
+      const std::int64_t blocks = (n + block_rows_ - 1) / block_rows_;
+      hashes_.assign(n, 0);
+      block_sum_.assign(blocks, std::vector<double>());
+      block_low_ = block_high_ = block_sum_;
+      tasks_.reset(blocks);
+      break;
+    }
+    case Phase::centre:
+      tasks_.reset(0);
+      break;
+    case Phase::assign:
+      cluster_of_.assign(slots(), -1);
+      tasks_.reset(clusters_.empty() ? 0 : task_count(slots()));
+      break;
+    case Phase::quantise:
+      scale_.assign(slots(), 0.0);
+      magnitude_ = error_ = square_ = scale_;
+      // Rows past the end are read by the last strip and never counted.
+      quantised_.reset((slots() + kStripRows) * depth());
+      tasks_.reset(task_count(slots()));
+      break;
+    case Phase::done:
+      hashes_ = {};
+      cluster_of_ = {};
+      centred_.clear();
+      rotated_.clear();
+      break;
+  }
+  if (phase == Phase::assign || phase == Phase::quantise) {
+    centred_.resize(threads_);
+    rotated_.resize(threads_);
+    for (int worker = 0; worker < threads_; ++worker) {
+      centred_[worker].reset(d);
+      rotated_[worker].reset(depth());
+    }
+  }
+}
+
+double Prepared::advance(double seconds) {
+  const Deadline deadline = deadline_after(seconds);
+  if (phase_ == Phase::scan) {
+    if (!run_tasks(tasks_, threads_, deadline, [&](int, std::int64_t task) { scan_block(task); })) {
+      return 0.3 * tasks_.fraction();
+    }
+    finish_scan();
+    begin_phase(Phase::centre);
+    return 0.3;
+  }
+  if (phase_ == Phase::centre) {
+    if (path_ != Path::scan) {
+      clusters_ = tight_cluster_centres(rows_, *kernels_, groups_.first, mean_);
+    }
+    begin_phase(Phase::assign);
+  }
+  if (phase_ == Phase::assign) {
+    if (!run_tasks(tasks_, threads_, deadline,
+                   [&](int worker, std::int64_t task) { assign_rows(worker, task); })) {
+      return 0.3 + 0.2 * tasks_.fraction();
+    }
+    finish_assign();
+    begin_phase(path_ == Path::scan ? Phase::done : Phase::quantise);
+  }
+  if (phase_ == Phase::quantise) {
+    if (!run_tasks(tasks_, threads_, deadline,
+                   [&](int worker, std::int64_t task) { quantise_rows(worker, task); })) {
+      return 0.5 + 0.5 * tasks_.fraction();
+    }
+    begin_phase(Phase::done);
+  }
+  return 1.0;
+}
+
+void Prepared::scan_block(std::int64_t block) {
+  const std::int64_t n = rows_.n, d = rows_.d;
+  const std::int64_t begin = block * block_rows_, end = std::min(n, begin + block_rows_);
+  std::vector<double> sum(d, 0.0), low(d, std::numeric_limits<double>::infinity()),
+      high(d, -std::numeric_limits<double>::infinity());
+  for (std::int64_t row = begin; row < end; ++row) {
+    hashes_[row] = kernels_->scan_row(rows_.row(row), rows_.dtype, d, sum.data(), low.data(), high.data());
+  }
+  block_sum_[block] = std::move(sum);
+  block_low_[block] = std::move(low);
+  block_high_[block] = std::move(high);
+}
+
+void Prepared::finish_scan() {
+  const std::int64_t n = rows_.n, d = rows_.d;
+  mean_.assign(d, 0.0);
+  double sq_spread = 0;
+  double largest = 0;
+  for (std::int64_t i = 0; i < d; ++i) {
+    double low = block_low_[0][i], high = block_high_[0][i];
+    for (std::size_t block = 0; block < block_sum_.size(); ++block) {
+      mean_[i] += block_sum_[block][i] / static_cast<double>(n);
+      low = std::min(low, block_low_[block][i]);
+      high = std::max(high, block_high_[block][i]);
+    }
+    // Every part's centre lies between a column's extremes too, so |x - c| <= high - low.
+    mean_[i] = std::min(std::max(mean_[i], low), high);
+    largest = std::max(largest, high - low);
+  }
+  if (largest > 0) {
+    for (std::int64_t i = 0; i < d; ++i) {
+      double low = block_low_[0][i], high = block_high_[0][i];
+      for (std::size_t block = 1; block < block_sum_.size(); ++block) {
+        low = std::min(low, block_low_[block][i]);
+        high = std::max(high, block_high_[block][i]);
+      }
+      const double relative = (high - low) / largest;
+      sq_spread += relative * relative;
+    }
+  }
+  block_sum_ = block_low_ = block_high_ = {};
+  int exponent = 0;
+  std::frexp(largest * std::sqrt(sq_spread), &exponent);  // spread < 2^exponent
+  unit_ = largest > 0 ? std::ldexp(1.0, 40 - exponent) : 1.0;
+  if (largest > 0 && largest < kSmallestSpread) path_ = Path::scan;
+
+  groups_ = group_identical(rows_, *kernels_, hashes_);
+}
+
+void Prepared::assign_rows(int worker, std::int64_t task) {
+  const std::int64_t begin = task * kTaskRows, end = std::min(slots(), begin + kTaskRows);
+  double* row = centred_[worker].data();
+  for (std::int64_t group = begin; group < end; ++group) {
+    kernels_->to_double(rows_.row(groups_.first[group]), rows_.dtype, rows_.d, row);
+    cluster_of_[group] = static_cast<std::int8_t>(
+        nearest_cluster(*kernels_, row, rows_.d, clusters_, mean_));
+  }
+}
+
+void Prepared::finish_assign() {
+  const std::int64_t d = rows_.d;
+  group_.resize(slots());
+  std::iota(group_.begin(), group_.end(), 0);
+  std::stable_sort(group_.begin(), group_.end(), [&](std::int32_t a, std::int32_t b) {
+    return cluster_of_[a] < cluster_of_[b];
+  });
+  for (std::int64_t begin = 0; begin < slots();) {
+    const int cluster = cluster_of_[group_[begin]];
+    Part part;
+    part.begin = begin;
+    part.end = begin + 1;
+    while (part.end < slots() && cluster_of_[group_[part.end]] == cluster) ++part.end;
+    part.centre = cluster < 0 ? mean_ : clusters_[cluster];
+    begin = part.end;
+    parts_.push_back(std::move(part));
+  }
+  if (parts_.size() == 1) parts_[0].centre = mean_;
+  mean_.resize(d);
+}
+
+void Prepared::quantise_rows(int worker, std::int64_t task) {
+  const std::int64_t begin = task * kTaskRows, end = std::min(slots(), begin + kTaskRows);
+  QuantiseRow row{};
+  row.dtype = rows_.dtype;
+  row.d = rows_.d;
+  row.depth = depth();
+  row.signs = rotation_.signs();
+  row.source = rotation_.source();
+  row.block = rotation_.block();
+  row.unit = unit_;
+  row.centred = centred_[worker].data();
+  row.rotated = rotated_[worker].data();
+  std::size_t part = 0;
+  for (std::int64_t slot = begin; slot < end; ++slot) {
+    while (slot >= parts_[part].end) ++part;
+    row.row = row_of_slot(slot);
+    row.centre = parts_[part].centre.data();
+    row.quantised = quantised_.data() + slot * depth();
+    kernels_->quantise(&row);
+    scale_[slot] = row.scale;
+    magnitude_[slot] = row.magnitude;
+    error_[slot] = row.error;
+    square_[slot] = row.square;
+  }
+}
+
+}  // namespace fastgen::cpu

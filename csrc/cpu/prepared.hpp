@@ -1,0 +1,101 @@
+// A set of rows made ready for joins: identical rows grouped, tight clusters told apart, every part
+// centred on its own mean, rotated, and quantised to int8 with a residual norm per row.
+//
+// Distinct rows are numbered by "slot", part after part. One prepared set serves every join.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/memory.hpp"
+#include "common/rows.hpp"
+#include "cpu/groups.hpp"
+#include "cpu/kernels.hpp"
+#include "cpu/parallel.hpp"
+#include "cpu/rotation.hpp"
+
+namespace fastgen::cpu {
+
+enum class Path { automatic, int8, float32, scan };
+
+// A run of slots with one centre.
+struct Part {
+  std::int64_t begin = 0, end = 0;
+  std::vector<double> centre;  // [d]
+
+  std::int64_t size() const { return end - begin; }
+};
+
+class Prepared {
+ public:
+  // The rows must outlive this object. Path::automatic chooses between int8 and float32.
+  Prepared(const RowView& rows, Path path, const Kernels& kernels, int threads);
+
+  // Works for about `seconds`; the fraction done, 1 when ready.
+  double advance(double seconds);
+  bool ready() const { return phase_ == Phase::done; }
+
+  const RowView& rows() const { return rows_; }
+  const Kernels& kernels() const { return *kernels_; }
+  const Rotation& rotation() const { return rotation_; }
+  const Groups& groups() const { return groups_; }
+  const std::vector<Part>& parts() const { return parts_; }
+  Path path() const { return path_; }
+  void set_path(Path path) { path_ = path; }
+  int threads() const { return threads_; }
+  std::int64_t nbytes() const;
+
+  std::int64_t slots() const { return groups_.size(); }
+  std::int64_t depth() const { return rotation_.depth(); }
+  // Exact power of two that brings the largest |z| to at most 2^40.
+  double unit() const { return unit_; }
+  const void* row_of_slot(std::int64_t slot) const { return rows_.row(first_row(slot)); }
+  std::int32_t first_row(std::int64_t slot) const { return groups_.first[group_[slot]]; }
+  std::int32_t copies(std::int64_t slot) const { return groups_.copies[group_[slot]]; }
+  std::int32_t group(std::int64_t slot) const { return group_[slot]; }
+
+  // In units of z = R (x - c) * unit, by slot.
+  const std::uint8_t* quantised(std::int64_t slot) const { return quantised_.data() + slot * depth(); }
+  double scale(std::int64_t slot) const { return scale_[slot]; }
+  double magnitude(std::int64_t slot) const { return magnitude_[slot]; }
+  double error(std::int64_t slot) const { return error_[slot]; }
+  double square(std::int64_t slot) const { return square_[slot]; }
+
+ private:
+  enum class Phase { scan, centre, assign, quantise, done };
+
+  void begin_phase(Phase phase);
+  void scan_block(std::int64_t block);
+  void finish_scan();
+  void assign_rows(int worker, std::int64_t task);
+  void finish_assign();
+  void quantise_rows(int worker, std::int64_t task);
+
+  RowView rows_;
+  const Kernels* kernels_;
+  int threads_;
+  Path path_;
+  Rotation rotation_;
+
+  Phase phase_ = Phase::scan;
+  Tasks tasks_;
+  std::int64_t block_rows_ = 0;
+
+  std::vector<std::uint64_t> hashes_;
+  std::vector<std::vector<double>> block_sum_, block_low_, block_high_;  // [blocks][d]
+  std::vector<double> mean_;
+  std::vector<std::vector<double>> clusters_;
+  std::vector<std::int8_t> cluster_of_;  // [groups]
+
+  Groups groups_;
+  std::vector<std::int32_t> group_;  // [slots]
+  std::vector<Part> parts_;
+  double unit_ = 1.0;
+  AlignedBuffer<std::uint8_t> quantised_;
+  std::vector<double> scale_, magnitude_, error_, square_;  // [slots]
+  std::vector<AlignedBuffer<double>> centred_;              // scratch by worker
+  std::vector<AlignedBuffer<float>> rotated_;
+};
+
+}  // namespace fastgen::cpu

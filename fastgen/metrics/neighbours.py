@@ -1,0 +1,220 @@
+"""Distances to, and indices of, the nearest rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgen import arrays
+from fastgen.progress import ProgressLike
+from fastgen.results import Neighbors
+from fastgen.session import Rows, Session
+
+Floats = npt.NDArray[np.float64]
+
+
+@overload
+def knn_radii(
+    x: object,
+    k: int = 3,
+    *,
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> Floats: ...
+@overload
+def knn_radii(
+    x: object,
+    k: Sequence[int],
+    *,
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> list[Floats]: ...
+def knn_radii(
+    x: object,
+    k: int | Sequence[int] = 3,
+    *,
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> Floats | list[Floats]:
+    """Return the distance of every row to its k-th nearest other row.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+        Feature vectors: float16, float32, float64 or integers, or the path of a file.
+    k : int or sequence of int, default 3
+        Which neighbour, from 1 to n - 1. A sequence costs one pass and gives a list.
+    threads : int, optional
+        Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
+    device : str, optional
+        "cpu" or None.
+    progress : bool or callable, default False
+        True shows a bar (needs rich); a callable gets the fraction done.
+    memory : int or str, optional
+        Budget for memory beyond the input, in bytes or as "4GB". Default: no limit.
+
+    Returns
+    -------
+    array of shape (n,), float64, or list of such arrays
+        Euclidean distances in feature space.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If `x` is not a matrix of finite numbers, or `k` or another option is out of bounds.
+    BackendUnavailableError
+        If a GPU is needed.
+
+    Notes
+    -----
+    The row itself is left out by its index, not by its distance: of two equal rows each is the
+    other's nearest neighbour, at 0. Results are the roots of squared distances that equal direct
+    float64 arithmetic bit for bit, for any number of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgen
+    >>> fastgen.knn_radii(np.array([[0.0], [1.0], [3.0]]), k=1)
+    array([1., 1., 2.])
+    """
+    with Session(
+        "knn_radii", threads=threads, device=device, progress=progress, memory=memory
+    ) as session:
+        rows = arrays.as_rows("knn_radii", "x", x, values=False)
+        arrays.check_has_neighbours("knn_radii", "x", rows)
+        counts, many = arrays.as_neighbour_counts("knn_radii", k, len(rows) - 1)
+        session.require_memory([rows], max(counts))
+        arrays.check_values("knn_radii", "x", rows)
+        squares, _ = session.sq_knn(Rows(rows), None, max(counts))
+        radii = [np.sqrt(squares[:, count - 1]) for count in counts]
+        return radii if many else radii[0]
+
+
+@overload
+def nearest(
+    x: object,
+    y: object = None,
+    k: int = 1,
+    *,
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> Neighbors: ...
+@overload
+def nearest(
+    x: object,
+    y: object = None,
+    *,
+    k: Sequence[int],
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> list[Neighbors]: ...
+@overload
+def nearest(
+    x: object,
+    y: object,
+    k: Sequence[int],
+    *,
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> list[Neighbors]: ...
+def nearest(
+    x: object,
+    y: object = None,
+    k: int | Sequence[int] = 1,
+    *,
+    threads: int | None = None,
+    device: object = None,
+    progress: ProgressLike = False,
+    memory: int | str | None = None,
+) -> Neighbors | list[Neighbors]:
+    """Return the k nearest rows of `y` for every row of `x`.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+        Rows to look from: float16, float32, float64 or integers, or the path of a file.
+    y : array of shape (m, d), optional
+        Rows to look among. Default: `x` itself, where a row is left out by its index. A `y` that is
+        passed excludes nothing, even if it is the same array.
+    k : int or sequence of int, default 1
+        How many, from 1 to m (n - 1 without `y`). A sequence costs one pass and gives a list.
+    threads : int, optional
+        Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
+    device : str, optional
+        "cpu" or None.
+    progress : bool or callable, default False
+        True shows a bar (needs rich); a callable gets the fraction done.
+    memory : int or str, optional
+        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+
+    Returns
+    -------
+    Neighbors or list of Neighbors
+        Distances ascending, and indices; equal distances are ordered by index.
+
+    Raises
+    ------
+    TypeError
+        If an argument has the wrong type or dtype.
+    ValueError
+        If the sets are not matrices of finite numbers with the same number of columns, or `k` or
+        another option is out of bounds.
+    BackendUnavailableError
+        If a GPU is needed.
+
+    Notes
+    -----
+    Neighbours are ordered by squared distances that equal direct float64 arithmetic bit for bit, so
+    the answer does not depend on the number of threads, and ties are real ties.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastgen
+    >>> x = np.array([[0.0], [1.0], [3.0]])
+    >>> fastgen.nearest(x, k=2).indices
+    array([[1, 2],
+           [0, 2],
+           [1, 0]])
+    """
+    with Session(
+        "nearest", threads=threads, device=device, progress=progress, memory=memory
+    ) as session:
+        if y is None:
+            rows = others = arrays.as_rows("nearest", "x", x, values=False)
+            arrays.check_has_neighbours("nearest", "x", rows)
+            counts, many = arrays.as_neighbour_counts("nearest", k, len(rows) - 1)
+        else:
+            rows, others = arrays.as_pair("nearest", "x", x, "y", y)
+            counts, many = arrays.as_neighbour_counts("nearest", k, len(others), "m")
+        session.require_memory([rows] if y is None else [rows, others], max(counts))
+        arrays.check_values("nearest", "x", rows)
+        if y is not None:
+            arrays.check_values("nearest", "y", others)
+        pool = None if y is None else Rows(others)
+        squares, indices = session.sq_knn(Rows(rows), pool, max(counts), indices=True)
+        assert indices is not None
+        found = [
+            # Copies, so that a small k does not keep the arrays of the largest alive.
+            Neighbors(np.sqrt(squares[:, :count]), np.ascontiguousarray(indices[:, :count]))
+            for count in counts
+        ]
+        return found if many else found[0]

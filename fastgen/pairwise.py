@@ -1,0 +1,301 @@
+"""The primitives: one pass over all pairs of rows for each kind of question.
+
+Each takes arrays, or `Rows` that keep what was prepared for the next question. Squared distances
+go in and come out, since decisions compare squares and the root of a square is not exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgen import arrays
+from fastgen._errors import fail
+from fastgen.session import Options, Rows, Session
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+def sq_knn(
+    x: object,
+    y: object = None,
+    k: int = 1,
+    *,
+    indices: bool = False,
+    **options: Unpack[Options],
+) -> tuple[Floats, Integers | None]:
+    """Return the squared distances to the k nearest rows.
+
+    Parameters
+    ----------
+    x : array of shape (n, d) or Rows
+        Rows to look from.
+    y : array of shape (m, d) or Rows, optional
+        Rows to look among. Default: `x` itself, where a row is left out by its index.
+    k : int, default 1
+        1 to m, or n - 1 without `y`.
+    indices : bool, default False
+        Whether to return which rows they are.
+    **options
+        See `session.Session`.
+
+    Returns
+    -------
+    squares : array of shape (n, k), float64
+        Canonical squared distances, ascending.
+    indices : array of shape (n, k), int64, or None
+        Equal distances by index.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.pairwise import sq_knn
+    >>> sq_knn(np.array([[0.0], [1.0], [3.0]]), k=1)[0]
+    array([[1.],
+           [1.],
+           [4.]])
+    """
+    with Session("sq_knn", **options) as session:
+        rows, others = _two_sets("sq_knn", x, x if y is None else y)
+        upper, formula = (others.n, "m") if y is not None else (rows.n - 1, "n-1")
+        count = arrays.as_neighbour_counts("sq_knn", k, upper, formula)[0][0]
+        session.require_memory([rows.values], count)
+        return session.sq_knn(rows, None if y is None else others, count, indices=indices)
+
+
+def ball_counts(
+    x: object,
+    y: object,
+    sq_radii_x: object = None,
+    sq_radii_y: object = None,
+    *,
+    ties: str = "closed",
+    **options: Unpack[Options],
+) -> dict[str, Integers]:
+    """Count which rows lie in balls around the rows of the other set.
+
+    Parameters
+    ----------
+    x : array of shape (n, d) or Rows
+        Centres of x-balls, points for y-balls.
+    y : array of shape (m, d) or Rows
+        Points for x-balls, centres of y-balls.
+    sq_radii_x : array of shape (r, n) or (n,), optional
+        Squared radii of r balls around each row of `x`.
+    sq_radii_y : array of shape (r, m) or (m,), optional
+        Squared radii of r balls around each row of `y`.
+    ties : {"closed", "open"}, default "closed"
+        Whether a row at exactly the radius is inside.
+    **options
+        See `session.Session`.
+
+    Returns
+    -------
+    dict of str to array, int64
+        With `sq_radii_x`: "y_in_x" (r, n), the rows of y in each x-ball, and "x_balls_of_y" (r, m),
+        the x-balls around each row of y. With `sq_radii_y`: "x_in_y" (r, m) and "y_balls_of_x"
+        (r, n), the same with the roles exchanged.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.pairwise import ball_counts
+    >>> x, y = np.array([[0.0], [4.0]]), np.array([[1.0], [2.0]])
+    >>> counts = ball_counts(x, y, sq_radii_x=np.array([1.0, 9.0]))
+    >>> counts["y_in_x"], counts["x_balls_of_y"]
+    (array([[1, 2]]), array([[2, 1]]))
+    """
+    with Session("ball_counts", **options) as session:
+        rows, others = _two_sets("ball_counts", x, y)
+        arrays.check_ties("ball_counts", ties)
+        radii_x = _sq_radii("ball_counts", "sq_radii_x", sq_radii_x, rows.n)
+        radii_y = _sq_radii("ball_counts", "sq_radii_y", sq_radii_y, others.n)
+        session.require_memory([rows.values, others.values])
+        return session.ball_counts(rows, others, radii_x, radii_y, ties=ties)
+
+
+def sq_realism(x: object, y: object, sq_radii_x: object, **options: Unpack[Options]) -> Floats:
+    """Return the largest squared ratio of radius to distance for every row of `y`.
+
+    Parameters
+    ----------
+    x : array of shape (n, d) or Rows
+        Centres.
+    y : array of shape (m, d) or Rows
+        Rows to judge.
+    sq_radii_x : array of shape (n,)
+        Squared radii; rows with NaN are left out.
+    **options
+        See `session.Session`.
+
+    Returns
+    -------
+    array of shape (m,), float64
+        ``max_i sq_radii_x[i] / d2_ij``; a positive radius over 0 is infinite, 0 over 0 counts as 1.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.pairwise import sq_realism
+    >>> sq_realism(np.array([[0.0], [4.0]]), np.array([[2.0], [4.0]]), np.array([1.0, np.nan]))
+    array([0.25  , 0.0625])
+    """
+    with Session("sq_realism", **options) as session:
+        rows, others = _two_sets("sq_realism", x, y)
+        radii = _sq_radii("sq_realism", "sq_radii_x", sq_radii_x, rows.n)
+        if radii is None or len(radii) != 1:
+            fail("sq_realism", "sq_radii_x", f"of shape ({rows.n},)", "no or several radii")
+        session.require_memory([rows.values, others.values])
+        return session.sq_realism(rows, others, radii[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """Who lies in whose balls, for one k: all that precision, recall and their kin rest on.
+
+    Attributes
+    ----------
+    k : int
+        Radii are distances to the k-th nearest row of the same set.
+    sq_radii_real : array of shape (n,), float64
+        Squared radii of the balls around real rows.
+    fakes_in_real_ball : array of shape (n,), int64
+        Fake rows in the ball around each real row.
+    real_balls_of_fake : array of shape (m,), int64
+        Real balls that hold each fake row.
+    fake_balls_of_real : array of shape (n,), int64
+        Fake balls that hold each real row.
+    """
+
+    k: int
+    sq_radii_real: Floats
+    fakes_in_real_ball: Integers
+    real_balls_of_fake: Integers
+    fake_balls_of_real: Integers
+
+
+def neighbourhoods(
+    session: Session, real: Rows, fake: Rows, counts: Sequence[int], ties: str
+) -> list[Neighbourhood]:
+    """Compute radii of both sets and what their balls hold of each other: three joins.
+
+    Parameters
+    ----------
+    session : Session
+        How to run.
+    real : Rows of shape (n, d)
+        Reference set.
+    fake : Rows of shape (m, d)
+        Generated set.
+    counts : sequence of int
+        Values of k, all served by the same joins.
+    ties : {"closed", "open"}
+        Whether a row at exactly the radius is inside.
+
+    Returns
+    -------
+    list of Neighbourhood
+        One for each entry of `counts`, in that order.
+    """
+    distinct = sorted(set(counts))
+    columns = [k - 1 for k in distinct]
+    radii = []
+    for rows in (real, fake):
+        squares, _ = session.sq_knn(rows, None, distinct[-1])
+        radii.append(np.ascontiguousarray(squares[:, columns].T))
+    balls = session.ball_counts(real, fake, radii[0], radii[1], ties=ties)
+    by_k = {
+        k: Neighbourhood(
+            k=k,
+            sq_radii_real=radii[0][row],
+            fakes_in_real_ball=balls["y_in_x"][row],
+            real_balls_of_fake=balls["x_balls_of_y"][row],
+            fake_balls_of_real=balls["y_balls_of_x"][row],
+        )
+        for row, k in enumerate(distinct)
+    }
+    return [by_k[k] for k in counts]
+
+
+def real_and_fake(
+    session: Session, real: object, fake: object, k: object, ties: object
+) -> tuple[Rows, Rows, list[int], bool]:
+    """Validate what every metric of balls takes.
+
+    Parameters
+    ----------
+    session : Session
+        Names the function.
+    real, fake : array of shape (n, d) and (m, d)
+        The two sets.
+    k : int or sequence of int
+        Neighbours, from 1 to min(n, m) - 1.
+    ties : {"closed", "open"}
+        Rule for rows at exactly the radius.
+
+    Returns
+    -------
+    real, fake : Rows
+        Validated.
+    counts : list of int
+        Values of k.
+    many : bool
+        Whether `k` was a sequence.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        If an argument does not fit.
+    """
+    function = session.function
+    rows, others = arrays.as_pair(function, "real", real, "fake", fake)
+    arrays.check_has_neighbours(function, "real", rows)
+    arrays.check_has_neighbours(function, "fake", others)
+    upper = min(len(rows), len(others)) - 1
+    counts, many = arrays.as_neighbour_counts(function, k, upper, "min(n, m)-1")
+    arrays.check_ties(function, ties)
+    session.require_memory([rows, others], max(counts))
+    arrays.check_values(function, "real", rows)
+    arrays.check_values(function, "fake", others)
+    return Rows(rows), Rows(others), counts, many
+
+
+def _two_sets(function: str, x: object, y: object) -> tuple[Rows, Rows]:
+    """Take arrays or `Rows`; the latter have been validated."""
+    first = x if isinstance(x, Rows) else Rows(arrays.as_rows(function, "x", x))
+    if y is x:
+        return first, first
+    second = y if isinstance(y, Rows) else Rows(arrays.as_rows(function, "y", y))
+    if first.d != second.d:
+        condition = f"with d = {first.d} columns like `x`"
+        fail(function, "y", condition, f"shape {second.values.shape}")
+    return first, second
+
+
+def _sq_radii(function: str, argument: str, radii: Any, count: int) -> Floats | None:
+    if radii is None:
+        return None
+    values = np.ascontiguousarray(np.atleast_2d(np.asarray(radii, dtype=np.float64)))
+    if values.ndim != 2 or values.shape[1] != count:
+        fail(function, argument, f"of shape (r, {count}) or ({count},)", f"shape {values.shape}")
+    return values

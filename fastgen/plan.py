@@ -1,0 +1,192 @@
+"""Arithmetic before the work: which path serves a join, and what it needs in memory.
+
+Numbers in, numbers out; no arrays.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+
+from fastgen._errors import fail
+
+#: Paths a caller may force. "auto" lets the engine choose between its int8 and float32 tiles.
+PATHS = ("auto", "int8", "float32", "scan", "tree")
+
+#: Below this many features int8 cannot tell close neighbours apart, and a tree wins.
+TREE_BELOW_D = 8
+
+#: Fewer pairs than this are scanned faster than a tree is built.
+TREE_FROM_PAIRS = 2000 * 2000
+
+#: Candidates that the engine keeps per row, and the largest k it can serve with them: a list has
+#: to hold 2 k and some slack, or it would be compressed all the time.
+LIST_CAPACITY = 1024
+LARGEST_LIST_K = (LIST_CAPACITY - 64) // 2
+
+_FIXED_BYTES = 64 << 20  # tiles, thread scratch, pair buffers; does not grow with n
+_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def choose_path(n: int, m: int, d: int, k: int = 0) -> str:
+    """Name the path for a join of n by m rows with d features.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows on both sides (equal for a set against itself).
+    d : int
+        Features.
+    k : int, default 0
+        Neighbours sought; 0 for joins that seek none.
+
+    Returns
+    -------
+    str
+        "tree", "scan" or "auto".
+    """
+    if d < TREE_BELOW_D:
+        return "tree" if n * m >= TREE_FROM_PAIRS else "scan"
+    return "scan" if k > LARGEST_LIST_K else "auto"
+
+
+def check_path(function: str, path: str | None) -> str | None:
+    """Check a path that a caller forces.
+
+    Parameters
+    ----------
+    function : str
+        Named in the message.
+    path : str or None
+        One of `PATHS`, or None to let the planner choose.
+
+    Returns
+    -------
+    str or None
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If there is no such path.
+    """
+    if path is not None and path not in PATHS:
+        fail(function, "path", f"to be one of {', '.join(PATHS)}", repr(path))
+    return path
+
+
+def bytes_needed(shapes: Sequence[tuple[int, int]], k: int = 0, path: str = "auto") -> int:
+    """Estimate the memory a call takes beyond its inputs.
+
+    Parameters
+    ----------
+    shapes : sequence of (n, d)
+        The sets that take part.
+    k : int, default 0
+        Neighbours kept per row.
+    path : str, default "auto"
+        Path of the joins.
+
+    Returns
+    -------
+    int
+        Bytes: the int8 copy (rows padded to 64), 64 bytes per row per neighbour, and a fixed part;
+        for "tree" two float64 copies of the rows instead of the int8 copy, for "scan" none.
+    """
+    total = _FIXED_BYTES
+    for n, d in shapes:
+        copy = {"tree": 16 * d, "scan": 0}.get(path, -(-d // 64) * 64)
+        total += n * (copy + 64 * max(k, 1))
+    return total
+
+
+def require_memory(function: str, budget: int | None, needed: int) -> None:
+    """Raise if a budget was given and is smaller than the estimate.
+
+    Parameters
+    ----------
+    function : str
+        Named in the message.
+    budget, needed : int
+        Bytes; a budget of None always suffices.
+
+    Raises
+    ------
+    ValueError
+        If `budget` is smaller than `needed`.
+    """
+    if budget is not None and budget < needed:
+        mib = -(-needed // (1 << 20))
+        hint = f'memory="{mib}MiB" is enough'
+        fail(function, "memory", f"of at least {needed} bytes for this input", str(budget), hint)
+
+
+def parse_memory(function: str, memory: int | str | None) -> int | None:
+    """Turn a memory budget into bytes.
+
+    Parameters
+    ----------
+    function : str
+        Named in the message.
+    memory : int, str or None
+        Bytes, or a number with a unit: "4GB" (10^9), "512MiB" (2^20); None sets no limit.
+
+    Returns
+    -------
+    int or None
+        Bytes.
+
+    Raises
+    ------
+    TypeError
+        If `memory` is neither.
+    ValueError
+        If it cannot be read or is not positive.
+
+    Examples
+    --------
+    >>> parse_memory("prdc", "1.5GB"), parse_memory("prdc", "2 KiB")
+    (1500000000, 2048)
+    """
+    if memory is None:
+        return None
+    condition = 'to be a positive number of bytes or a text such as "4GB"'
+    if isinstance(memory, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", memory, re.IGNORECASE)
+        if match is None or (match[3] and not match[2]):
+            fail(function, "memory", condition, repr(memory))
+        size = int(float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2].lower()])
+    else:
+        size = as_int(function, "memory", memory, condition)
+    if size < 1:
+        fail(function, "memory", condition, repr(memory))
+    return size
+
+
+def as_int(function: str, argument: str, value: object, condition: str = "to be an int") -> int:
+    """Take an int or NumPy integer, and nothing else.
+
+    Parameters
+    ----------
+    function, argument, condition : str
+        For the message.
+    value : object
+        What the caller passed; a bool is not a number here.
+
+    Returns
+    -------
+    int
+        The value.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not an integer.
+    """
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        try:
+            return operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+    fail(function, argument, condition, f"{type(value).__name__} {value!r}", error=TypeError)

@@ -1,0 +1,250 @@
+"""Results for people (a table) and for programs (JSON).
+
+The JSON document of ``fastgen evaluate --json`` is an object with these members; a later release
+may add members, and changes the schema's number if it removes one or changes its meaning::
+
+    {
+      "schema": "fastgen.evaluate/1",
+      "version": "0.1.0",                 version of fastgen
+      "instruction_set": "avx512vnni",    what the distances were computed with
+      "threads": 2,                       default number of threads, or the one asked for
+      "real": "real.npy",                 the paths as given, ":key" included
+      "fake": "fake.npz:features",
+      "reports": [                        one per value of --k, in the order given
+        {
+          "metrics": {                    one member per value of --metrics
+            "prdc": {"precision": 0.9, "recall": 0.8, "density": 1.0, "coverage": 0.9},
+            "precision_recall": {"precision": 0.9, "recall": 0.8, "f_score": 0.847}
+          },
+          "n": 1000,                      rows of the real set
+          "m": 900,                       rows of the fake set
+          "d": 64,                        features of a row
+          "k": 5,                         neighbours that set a radius
+          "ties": "closed",               or "open"
+          "seconds": {"prdc": 0.2, "precision_recall": 0.0}   by metric; shared work counts once
+        }
+      ]
+    }
+
+Every number is finite and written so that reading it gives the same float64 back.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastgen._errors import BackendUnavailableError
+from fastgen.results import Info, Report
+
+SCHEMA = "fastgen.evaluate/1"
+
+# Where output is not a terminal no width is right; this one folds no table of ours.
+FILE_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be shown.
+
+    Attributes
+    ----------
+    title : str
+        One line above it.
+    columns : sequence of str
+        Headings. All columns but the first `labels` ones are aligned to the right.
+    rows : sequence of sequences of str
+        Cells, as many in a row as there are columns.
+    labels : int
+        Number of columns of text.
+    notes : sequence of str
+        Lines below it.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    labels: int = 1
+    notes: Sequence[str] = ()
+
+
+def require_rich() -> None:
+    """Check that the command line's one dependency is installed.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If rich is missing; the message has the pip command.
+    """
+    if importlib.util.find_spec("rich") is None:
+        raise BackendUnavailableError(
+            "expected rich to be installed, for tables and progress bars; "
+            "run: pip install 'fastgen[cli]'"
+        )
+
+
+def print_table(table: Table) -> None:
+    """Print a table to standard output.
+
+    Parameters
+    ----------
+    table : Table
+        What to print.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If rich is not installed.
+    """
+    require_rich()
+    import rich.box
+    import rich.console
+    import rich.table
+    import rich.text
+
+    console = rich.console.Console(
+        width=None if sys.stdout.isatty() else FILE_WIDTH, highlight=False, soft_wrap=False
+    )
+    drawn = rich.table.Table(
+        box=rich.box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False
+    )
+    for place, heading in enumerate(table.columns):
+        left = place < table.labels
+        drawn.add_column(rich.text.Text(heading), justify="left" if left else "right")
+    for row in table.rows:
+        drawn.add_row(*(rich.text.Text(cell) for cell in row))
+    # Text, not markup: a path may hold square brackets.
+    console.print(rich.text.Text(table.title), style="bold")
+    console.print()
+    console.print(drawn)
+    if table.notes:
+        console.print()
+        for note in table.notes:
+            console.print(rich.text.Text(note), style="dim")
+
+
+def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Table:
+    """Lay out what ``fastgen evaluate`` prints: a row per value, a column per k.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        Results of the same two sets, one per k; at least one.
+    real, fake : str
+        Where the sets came from.
+
+    Returns
+    -------
+    Table
+        Values with four decimals.
+
+    Examples
+    --------
+    >>> from fastgen import PRDC, Report
+    >>> from fastgen.report import evaluation_table
+    >>> prdc = PRDC(precision=1.0, recall=0.5, density=1.25, coverage=0.75)
+    >>> report = Report({"prdc": prdc}, n=4, m=2, d=8, k=1, ties="closed", seconds={"prdc": 0.1})
+    >>> evaluation_table([report], real="r.npy", fake="f.npy").rows[1]
+    ['prdc', 'recall', '0.5000']
+    """
+    first = reports[0]
+    rows = [
+        [metric, value, *(f"{report.metrics[metric].to_dict()[value]:.4f}" for report in reports)]
+        for metric, result in first.metrics.items()
+        for value in result.to_dict()
+    ]
+    seconds = sum(sum(report.seconds.values()) for report in reports)
+    return Table(
+        title=f"real: {real} ({first.n} x {first.d})   fake: {fake} ({first.m} x {first.d})",
+        columns=["metric", "value", *(f"k = {report.k}" for report in reports)],
+        rows=rows,
+        labels=2,
+        notes=[f"ties: {first.ties}; {seconds:.2f} s"],
+    )
+
+
+def evaluation_json(
+    reports: Sequence[Report], *, real: str, fake: str, info: Info, threads: int | None = None
+) -> str:
+    """Write the JSON document described at the top of this module.
+
+    Parameters
+    ----------
+    reports : sequence of Report
+        Results of the same two sets, one per k.
+    real, fake : str
+        Where the sets came from.
+    info : Info
+        What fastgen ran on.
+    threads : int or None, default None
+        Number of threads that was asked for; None means the default in `info`.
+
+    Returns
+    -------
+    str
+        The document, ending in a line break.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+
+    Examples
+    --------
+    >>> import json
+    >>> from fastgen import PRDC, Report, info
+    >>> from fastgen.report import evaluation_json
+    >>> prdc = PRDC(precision=1.0, recall=0.5, density=1.25, coverage=0.75)
+    >>> report = Report({"prdc": prdc}, n=4, m=2, d=8, k=1, ties="closed", seconds={"prdc": 0.1})
+    >>> text = evaluation_json([report], real="r.npy", fake="f.npy", info=info())
+    >>> json.loads(text)["reports"][0]["metrics"]["prdc"]["density"]
+    1.25
+    """
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "version": info.version,
+        "instruction_set": info.instruction_set,
+        "threads": info.threads if threads is None else threads,
+        "real": real,
+        "fake": fake,
+        "reports": [report.to_dict() for report in reports],
+    }
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def info_table(info: Info) -> Table:
+    """Lay out what ``fastgen info`` prints.
+
+    Parameters
+    ----------
+    info : Info
+        The result of `fastgen.info`.
+
+    Returns
+    -------
+    Table
+        One row per fact.
+
+    Examples
+    --------
+    >>> from fastgen import info
+    >>> from fastgen.report import info_table
+    >>> [row[0] for row in info_table(info()).rows]
+    ['instruction set', 'usable here', 'threads', 'GPUs']
+    """
+    return Table(
+        title=f"fastgen {info.version}",
+        columns=["what", "value"],
+        rows=[
+            ["instruction set", info.instruction_set],
+            ["usable here", ", ".join(info.instruction_sets)],
+            ["threads", str(info.threads)],
+            ["GPUs", ", ".join(info.gpus) or "none"],
+        ],
+        labels=2,
+        notes=["FASTGEN_ISA forces an instruction set, FASTGEN_NUM_THREADS the threads."],
+    )

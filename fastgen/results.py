@@ -1,0 +1,191 @@
+"""What the public functions return: frozen dataclasses with ``to_dict()``.
+
+The lowest layer: imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def _plain(value: Any) -> Any:
+    """Render a field in types that ``json.dumps`` takes."""
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Result:
+    """Base of all results."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain Python values.
+
+        Returns
+        -------
+        dict
+            Field name to int, float, bool, str, list or dict; arrays become (nested) lists.
+
+        Examples
+        --------
+        >>> from fastgen import PrecisionRecall
+        >>> PrecisionRecall(precision=1.0, recall=0.5, f_score=2 / 3).to_dict()["recall"]
+        0.5
+        """
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
+class Neighbors(Result):
+    """Nearest neighbours of every row.
+
+    Attributes
+    ----------
+    distances : array of shape (n, k), float64
+        Euclidean distances in feature space, ascending.
+    indices : array of shape (n, k), int64
+        Rows they belong to; equal distances are ordered by index.
+    """
+
+    distances: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PrecisionRecall(Result):
+    """Improved precision and recall.
+
+    Attributes
+    ----------
+    precision : float
+        Share of fake rows inside at least one ball around a real row, in [0, 1].
+    recall : float
+        Share of real rows inside at least one ball around a fake row, in [0, 1].
+    f_score : float
+        Harmonic mean of the two, ``2 P R / (P + R)``; 0 when both are 0.
+    """
+
+    precision: float
+    recall: float
+    f_score: float
+
+
+@dataclass(frozen=True)
+class PRDC(Result):
+    """Precision, recall, density and coverage.
+
+    Attributes
+    ----------
+    precision : float
+        Share of fake rows inside at least one ball around a real row, in [0, 1].
+    recall : float
+        Share of real rows inside at least one ball around a fake row, in [0, 1].
+    density : float
+        Number of (real ball, fake row inside it) pairs over ``k m``: about 1 for equal
+        distributions, may exceed 1.
+    coverage : float
+        Share of balls around real rows that hold at least one fake row, in [0, 1].
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+@dataclass(frozen=True, eq=False)
+class Membership(Result):
+    """Which rows lie in the other set's manifold.
+
+    Attributes
+    ----------
+    fake_in_real : array of shape (m,), bool
+        Whether the fake row lies in at least one ball around a real row; its mean is precision.
+    real_in_fake : array of shape (n,), bool
+        Whether the real row lies in at least one ball around a fake row; its mean is recall.
+    fake_counts : array of shape (m,), int64
+        Number of real balls that hold the fake row; their sum over ``k m`` is density.
+    realism : array of shape (m,), float64
+        Largest ratio of a real row's radius to its distance from the fake row, over the real rows
+        whose radius does not exceed the median; at least 1 inside one of those balls.
+    """
+
+    fake_in_real: npt.NDArray[np.bool_]
+    real_in_fake: npt.NDArray[np.bool_]
+    fake_counts: npt.NDArray[np.int64]
+    realism: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Report(Result):
+    """Several metrics of one pair of sets.
+
+    ``to_dict()`` has exactly the keys below, in this order; each entry of "metrics" is the
+    ``to_dict()`` of that metric's own result.
+
+    Attributes
+    ----------
+    metrics : dict of str to Result
+        Results by metric name, for example ``{"prdc": PRDC(...)}``.
+    n : int
+        Number of real rows.
+    m : int
+        Number of fake rows.
+    d : int
+        Number of features.
+    k : int
+        Number of neighbours that the radii were taken from.
+    ties : str
+        "closed" (a row at exactly the radius is inside) or "open".
+    seconds : dict of str to float
+        Wall-clock seconds by metric name. Work that several metrics or several reports of one call
+        share is counted once, in the first of them.
+    """
+
+    metrics: dict[str, Result]
+    n: int
+    m: int
+    d: int
+    k: int
+    ties: str
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Info(Result):
+    """What this installation can use on this machine.
+
+    Attributes
+    ----------
+    version : str
+        Version of the installed package.
+    instruction_sets : tuple of str
+        Instruction sets that are compiled in and usable here, best first.
+    instruction_set : str
+        The one that is used (``FASTGEN_ISA`` forces one).
+    threads : int
+        Threads used when a call does not say (``FASTGEN_NUM_THREADS``, else the CPUs this process
+        may run on).
+    gpus : tuple of str
+        Usable GPUs; empty in a build without a GPU backend.
+    """
+
+    version: str
+    instruction_sets: tuple[str, ...]
+    instruction_set: str
+    threads: int
+    gpus: tuple[str, ...]

@@ -1,0 +1,346 @@
+"""The command line: tables, JSON, exit statuses, and one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgen
+
+pytest.importorskip("rich")
+
+from fastgen import cli
+from fastgen.report import SCHEMA
+
+N, M, D = 60, 40, 12
+TIMEOUT = 120
+
+
+@pytest.fixture
+def sets(tmp_path, monkeypatch):
+    """Features in every kind of file, in the working directory."""
+    rng = np.random.default_rng(0)
+    real = rng.standard_normal((N, D)).astype(np.float32)
+    fake = rng.standard_normal((M, D)).astype(np.float32) * 0.9
+    monkeypatch.chdir(tmp_path)
+    np.save("real.npy", real)
+    np.save("fake.npy", fake)
+    np.savez("both.npz", real=real, fake=fake)
+    np.savez("one.npz", fake)
+    return real, fake
+
+
+def run(*arguments, code=None):
+    """Run the program in its own process, or `code` in its place."""
+    command = [sys.executable, *(["-c", code] if code else ["-m", "fastgen"]), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+
+
+def numbers(text):
+    """Return the rows of the printed table as {(metric, value): [one number per k]}."""
+    rows = [line.split() for line in text.splitlines()]
+    rows = [row for row in rows if row[:1] in (["prdc"], ["precision_recall"])]
+    return {(row[0], row[1]): [float(cell) for cell in row[2:]] for row in rows}
+
+
+def test_evaluate_prints_every_value(sets, capsys):
+    assert cli.main(["evaluate", "real.npy", "fake.npy"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    found = numbers(output.out)
+    report = fastgen.evaluate(real=sets[0], fake=sets[1])
+    expected = {
+        (metric, name): value
+        for metric, result in report.metrics.items()
+        for name, value in result.to_dict().items()
+    }
+    assert list(found) == list(expected)
+    assert len(found) == 7
+    for name, value in expected.items():
+        assert found[name] == [pytest.approx(value, abs=1e-4)]
+    assert f"{N} x {D}" in output.out
+    assert f"{M} x {D}" in output.out
+
+
+def test_evaluate_prints_a_column_per_k(sets, capsys):
+    assert cli.main(["evaluate", "real.npy", "fake.npy", "--k", "3,5", "--metrics", "prdc"]) == 0
+    out = capsys.readouterr().out
+    assert "k = 3" in out
+    assert "k = 5" in out
+    found = numbers(out)
+    for place, k in enumerate((3, 5)):
+        expected = fastgen.prdc(real=sets[0], fake=sets[1], k=k).to_dict()
+        for name, value in expected.items():
+            assert found["prdc", name][place] == pytest.approx(value, abs=1e-4)
+    assert all(metric == "prdc" for metric, _ in found)
+
+
+@pytest.mark.parametrize("ties", ["closed", "open"])
+def test_evaluate_follows_the_tie_rule(tmp_path, monkeypatch, capsys, ties):
+    monkeypatch.chdir(tmp_path)
+    np.save("line.npy", np.arange(5.0)[:, None])
+    arguments = ["evaluate", "line.npy", "line.npy", "--k", "1", "--ties", ties]
+    assert cli.main([*arguments, "--metrics", "prdc"]) == 0
+    # Every point but the own one lies exactly on the edge of its neighbours' balls.
+    density = 13 / 5 if ties == "closed" else 1.0
+    assert numbers(capsys.readouterr().out)["prdc", "density"] == [pytest.approx(density)]
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [("both.npz:real", "both.npz:fake"), ("real.npy", "one.npz"), ("./both.npz:real", "one.npz")],
+)
+def test_evaluate_reads_npz(sets, capsys, real, fake):
+    assert cli.main(["evaluate", "real.npy", "fake.npy"]) == 0
+    expected = numbers(capsys.readouterr().out)
+    assert cli.main(["evaluate", real, fake]) == 0
+    out = capsys.readouterr().out
+    assert numbers(out) == expected
+    assert real in out
+
+
+def test_evaluate_writes_the_documented_json(sets, tmp_path):
+    out = tmp_path / "report.json"
+    done = run("evaluate", "real.npy", "fake.npy", "--k", "3,5", "--threads", "1", "--json", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    document = json.loads(out.read_text(encoding="utf-8"))
+    info = fastgen.info()
+    reports = document.pop("reports")
+    assert document == {
+        "schema": SCHEMA,
+        "version": info.version,
+        "instruction_set": info.instruction_set,
+        "threads": 1,
+        "real": "real.npy",
+        "fake": "fake.npy",
+    }
+    assert [report["k"] for report in reports] == [3, 5]
+    expected = fastgen.evaluate(real=sets[0], fake=sets[1], k=[3, 5])
+    for found, report in zip(reports, expected, strict=True):
+        wanted = report.to_dict()
+        assert list(found) == list(wanted) == ["metrics", "n", "m", "d", "k", "ties", "seconds"]
+        assert list(found.pop("seconds")) == list(wanted.pop("seconds"))
+        assert found == wanted
+
+
+def test_evaluate_takes_threads_and_memory(sets, capsys):
+    assert cli.main(["evaluate", "real.npy", "fake.npy"]) == 0
+    expected = numbers(capsys.readouterr().out)
+    options = ["--threads", "3", "--memory", "1GB"]
+    assert cli.main(["evaluate", "real.npy", "fake.npy", *options]) == 0
+    assert numbers(capsys.readouterr().out) == expected
+
+
+BAD_INPUT = {
+    "missing file": (["missing.npy", "fake.npy"], "missing.npy"),
+    "directory": ([".", "fake.npy"], "directory"),
+    "truncated": (["truncated.npy", "fake.npy"], "truncated.npy"),
+    "truncated archive": (["truncated.npz", "fake.npy"], "truncated.npz"),
+    "not an array": (["text.npy", "fake.npy"], "text.npy"),
+    "empty file": (["empty.npy", "fake.npy"], "empty.npy"),
+    "no such key": (["both.npz:other", "fake.npy"], "other"),
+    "key needed": (["both.npz", "fake.npy"], "both.npz"),
+    "one dimension": (["flat.npy", "fake.npy"], "`real`"),
+    "no rows": (["norows.npy", "fake.npy"], "`real`"),
+    "bool": (["bool.npy", "fake.npy"], "bool"),
+    "complex": (["complex.npy", "fake.npy"], "complex"),
+    "features differ": (["real.npy", "narrow.npy"], "`fake`"),
+    "non-finite": (["real.npy", "nan.npy"], "row 7"),
+    "k too large": (["real.npy", "fake.npy", "--k", str(M)], "`k`"),
+    "k of zero": (["real.npy", "fake.npy", "--k", "0"], "`k`"),
+    "one k too large": (["real.npy", "fake.npy", "--k", "3,99"], "`k`"),
+    "k not a number": (["real.npy", "fake.npy", "--k", "three"], "three"),
+    "k empty": (["real.npy", "fake.npy", "--k", ""], "--k"),
+    "unknown metric": (["real.npy", "fake.npy", "--metrics", "prdc,fid2"], "fid2"),
+    "no metric": (["real.npy", "fake.npy", "--metrics", ""], "metric"),
+    "unknown ties": (["real.npy", "fake.npy", "--ties", "half"], "half"),
+    "no threads": (["real.npy", "fake.npy", "--threads", "0"], "`threads`"),
+    "memory": (["real.npy", "fake.npy", "--memory", "lots"], "`memory`"),
+    "unknown option": (["real.npy", "fake.npy", "--speed", "9"], "--speed"),
+    "one set only": (["real.npy"], "FAKE"),
+    "json nowhere": (["real.npy", "fake.npy", "--json", "nowhere/out.json"], "nowhere/out.json"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_evaluate_bad_input_is_one_line(sets, capsys, case):
+    real, fake = sets
+    Path("truncated.npy").write_bytes(Path("real.npy").read_bytes()[:-100])
+    Path("truncated.npz").write_bytes(Path("both.npz").read_bytes()[:-100])
+    Path("text.npy").write_text("precision,recall\n", encoding="utf-8")
+    Path("empty.npy").touch()
+    np.save("flat.npy", real[0])
+    np.save("norows.npy", real[:0])
+    np.save("bool.npy", real > 0)
+    np.save("complex.npy", real.astype(np.complex64))
+    np.save("narrow.npy", fake[:, :-1])
+    fake[7, 3] = np.nan
+    np.save("nan.npy", fake)
+    before = set(Path().iterdir())
+    arguments, named = BAD_INPUT[case]
+    if case != "json nowhere":
+        arguments = [*arguments, "--json", "out.json"]
+
+    try:
+        status = cli.main(["evaluate", *arguments])
+    except SystemExit as stop:  # argparse leaves by itself
+        status = stop.code
+
+    output = capsys.readouterr()
+    assert status == 2
+    assert output.out == ""
+    assert output.err.startswith("fastgen: error: ")
+    assert output.err.count("\n") == 1
+    assert named in output.err
+    assert set(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["frobnicate"], ["evaluate"], ["info", "x"], ["demo", "--k", "many"]]
+)
+def test_wrong_command_line_is_one_line(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    output = capsys.readouterr()
+    assert stop.value.code == 2
+    assert output.out == ""
+    assert output.err.startswith("fastgen: error: ")
+    assert output.err.count("\n") == 1
+
+
+def test_module_reports_failure_to_the_shell(sets):
+    done = run("evaluate", "missing.npy", "fake.npy")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+
+
+def test_version():
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"fastgen {fastgen.info().version}\n")
+
+
+def test_help_names_the_commands(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert all(command in out for command in ("evaluate", "demo", "info"))
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    out = capsys.readouterr().out
+    info = fastgen.info()
+    assert info.version in out
+    assert ", ".join(info.instruction_sets) in out
+    assert str(info.threads) in out
+
+
+def test_info_with_unknown_instruction_set(capsys, monkeypatch):
+    monkeypatch.setenv("FASTGEN_ISA", "abacus")
+    assert cli.main(["info"]) == 2
+    assert "abacus" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["info", "demo", "evaluate"])
+def test_without_rich_names_the_pip_command(sets, command):
+    code = "import sys; sys.modules['rich'] = None; from fastgen.cli import main; sys.exit(main())"
+    paths = ["real.npy", "fake.npy"] if command == "evaluate" else []
+    done = run(command, *paths, code=code)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'fastgen[cli]'" in done.stderr
+
+
+def test_demo_without_scikit_learn_names_the_pip_command():
+    blocked = "sys.modules.update({'sklearn': None, 'sklearn.datasets': None})"
+    code = f"import sys; {blocked}; from fastgen.cli import main; sys.exit(main())"
+    done = run("demo", code=code)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'fastgen[sklearn]'" in done.stderr
+
+
+def test_unexpected_errors_keep_their_trace(sets, monkeypatch):
+    def broken(**_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "evaluate", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["evaluate", "real.npy", "fake.npy"])
+
+
+class OnTerminal:
+    """The program with a terminal as its standard error, and what it writes there."""
+
+    def __init__(self, *arguments):
+        self.written, self.closed = b"", False
+        master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "fastgen", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        os.close(slave)
+        self.grew = threading.Condition()
+        self.reader = threading.Thread(target=self._read, args=(master,), daemon=True)
+        self.reader.start()
+
+    def _read(self, master):
+        while True:
+            try:
+                text = os.read(master, 4096)
+            except OSError:  # Linux says EIO when the other side is closed
+                text = b""
+            with self.grew:
+                self.written += text
+                self.closed = not text
+                self.grew.notify_all()
+            if self.closed:
+                os.close(master)
+                return
+
+    def wait_for(self, text):
+        with self.grew:
+            self.grew.wait_for(lambda: self.closed or text in self.written, timeout=TIMEOUT)
+            return text in self.written
+
+    def finish(self):
+        out, _ = self.process.communicate(timeout=TIMEOUT)
+        self.reader.join(timeout=TIMEOUT)
+        return self.process.returncode, out
+
+
+def test_short_work_shows_no_bar(sets):
+    program = OnTerminal("evaluate", "real.npy", "fake.npy")
+    assert program.finish()[0] == 0
+    assert program.written == b""
+
+
+def test_long_work_shows_a_bar_and_stops_on_interrupt(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # A k this large leaves nothing to skip: every distance is computed in float64.
+    np.save("x.npy", np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32))
+    program = OnTerminal("evaluate", "x.npy", "x.npy", "--k", "9000", "--threads", "1")
+    try:
+        assert program.wait_for(b"%")
+        program.process.send_signal(signal.SIGINT)
+        status, out = program.finish()
+    finally:
+        program.process.kill()
+    assert (status, out) == (130, b"")
+    assert b"Traceback" not in program.written
+    assert program.written.rstrip().endswith(b"fastgen: interrupted")

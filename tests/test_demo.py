@@ -1,0 +1,114 @@
+"""What the demonstration must show, and the examples."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastgen import numpy_reference
+
+pytest.importorskip("sklearn")
+
+from fastgen import demo
+
+EXAMPLES = sorted(Path(__file__).parents[1].joinpath("examples").glob("*.py"))
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row.name: row for row in demo.demo_rows()}
+
+
+@pytest.fixture(scope="module")
+def sets():
+    reference, held_out = demo.digit_halves()
+    generated = demo.generated_sets(reference, len(held_out))
+    return reference, {"held-out half": held_out, **generated}
+
+
+def test_demo_splits_all_digits():
+    reference, held_out = demo.digit_halves()
+    assert (reference.shape, held_out.shape) == ((898, 64), (899, 64))
+    again, _ = demo.digit_halves()
+    other, _ = demo.digit_halves(seed=1)
+    assert np.array_equal(reference, again)
+    assert not np.array_equal(reference, other)
+
+
+def test_demo_rows_are_the_documented_ones(rows):
+    assert list(rows) == [
+        "held-out half",
+        "PCA-Gaussian",
+        "Gaussian mixture",
+        "mixture, psi = 1.0",
+        "mixture, psi = 0.7",
+        "mixture, psi = 0.4",
+        "collapsed to 4 images",
+    ]
+    assert all(row.seconds > 0 for row in rows.values())
+
+
+def test_demo_held_out_half_has_the_highest_f_score(rows):
+    best, *others = rows.values()
+    assert best.name == "held-out half"
+    assert best.f_score > 0.9
+    assert all(row.f_score < best.f_score - 0.05 for row in others)
+
+
+def test_demo_recall_falls_and_precision_does_not_as_psi_falls(rows):
+    truncated = [rows[f"mixture, psi = {psi}"] for psi in (1.0, 0.7, 0.4)]
+    for wide, narrow in itertools.pairwise(truncated):
+        assert narrow.recall < wide.recall - 0.1
+        assert narrow.precision >= wide.precision
+
+
+def test_demo_collapse_has_coverage_near_zero(rows):
+    collapsed = rows["collapsed to 4 images"]
+    assert collapsed.coverage < 0.05
+    assert min(row.coverage for row in rows.values()) == collapsed.coverage
+    assert collapsed.recall < 0.01
+
+
+def test_demo_images_are_whole_grey_levels(sets):
+    for name, images in sets[1].items():
+        assert images.shape == (899, 64), name
+        assert np.array_equal(images, np.rint(images)), name
+        assert images.min() >= 0, name
+        assert images.max() <= 16, name
+    assert len(np.unique(sets[1]["collapsed to 4 images"], axis=0)) == 4
+
+
+def test_demo_numbers_are_those_of_the_reference(rows, sets):
+    reference, by_name = sets
+    for name, images in by_name.items():
+        expected = numpy_reference.prdc(real=reference, fake=images, k=5)
+        row = rows[name].to_dict()
+        assert {key: row[key] for key in asdict(expected)} == asdict(expected), name
+
+
+def test_demo_prints_one_table():
+    pytest.importorskip("rich")
+    done = subprocess.run(
+        [sys.executable, "-m", "fastgen", "demo"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    headings = ["images", "precision", "recall", "F-score", "density", "coverage", "seconds"]
+    assert headings in [line.split() for line in done.stdout.splitlines()]
+    for name in ("held-out half", "PCA-Gaussian", "psi = 0.4", "collapsed to 4 images"):
+        assert name in done.stdout
+    assert "\N{HORIZONTAL ELLIPSIS}" not in done.stdout  # nothing was cut off
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(example, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(example)], capture_output=True, text=True, timeout=300, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
