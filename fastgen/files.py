@@ -80,9 +80,7 @@ def _load_npy(function: str, argument: str, name: Path) -> npt.NDArray[Any]:
         return np.asarray(np.load(name, mmap_mode="r", allow_pickle=False))
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # damage shows as nearly any: SyntaxError, TokenError, zlib.error ...
+    except Exception as error:  # damage shows as nearly any kind, tokenize.TokenError for one
         _fail_broken(function, argument, "to be a complete .npy file of numbers", name, error)
 
 
@@ -98,7 +96,8 @@ def _is_empty(name: Path) -> bool:
 
 def _load_npz(function: str, argument: str, name: Path, key: str | None) -> npt.NDArray[Any]:
     try:
-        with np.load(name, allow_pickle=False) as archive:
+        # Opened here: NumPy leaves a damaged archive open.
+        with name.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             keys = list(archive.files)
             if key is None and len(keys) == 1:
                 key = keys[0]

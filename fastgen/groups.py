@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fastgen.workers import interruptible
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -66,9 +66,10 @@ class Groups:
             from scipy.spatial import cKDTree
 
             # Sliding midpoints: medians are slow to build where a column repeats few values.
-            self._tree = _interruptible(
-                self.size > _MANY, lambda: cKDTree(self.values, balanced_tree=False)
-            )
+            def build() -> Any:
+                return cKDTree(self.values, balanced_tree=False)
+
+            self._tree = interruptible(build) if self.size > _MANY else build()
         return self._tree
 
 
@@ -89,28 +90,3 @@ def suits(*sets: Groups) -> bool:
     highest = np.max([rows.values.max(axis=0) for rows in sets], axis=0)
     spread = float(np.max(highest - lowest))
     return spread == 0.0 or spread > _SMALLEST_SPREAD
-
-
-def _interruptible(slow: bool, build: Callable[[], Any]) -> Any:
-    """Run `build`, in a thread of its own if it is slow: a wait can be interrupted, scipy cannot.
-
-    After an interrupt the thread ends with its task; nobody looks at its result.
-    """
-    if not slow:
-        return build()
-    result: list[Any] = []
-    errors: list[BaseException] = []
-
-    def task() -> None:
-        try:
-            result.append(build())
-        except BaseException as error:  # raised again below
-            errors.append(error)
-
-    thread = threading.Thread(target=task, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-    if errors:
-        raise errors[0]
-    return result[0]

@@ -70,7 +70,8 @@ def sq_knn(
         upper, formula = (others.n, "m") if y is not None else (rows.n - 1, "n-1")
         count = arrays.as_neighbour_counts("sq_knn", k, upper, formula)[0][0]
         session.require_memory([rows.values], count)
-        return session.sq_knn(rows, None if y is None else others, count, indices=indices)
+        pool = None if y is None else others
+        return session.sq_knn(rows, pool, range(1, count + 1), indices=indices)
 
 
 def ball_counts(
@@ -218,11 +219,10 @@ def neighbourhoods(
         One for each entry of `counts`, in that order.
     """
     distinct = sorted(set(counts))
-    columns = [k - 1 for k in distinct]
     radii = []
     for rows in (real, fake):
-        squares, _ = session.sq_knn(rows, None, distinct[-1])
-        radii.append(np.ascontiguousarray(squares[:, columns].T))
+        squares, _ = session.sq_knn(rows, None, distinct)
+        radii.append(np.ascontiguousarray(squares.T))
     balls = session.ball_counts(real, fake, radii[0], radii[1], ties=ties)
     by_k = {
         k: Neighbourhood(

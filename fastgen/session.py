@@ -204,19 +204,23 @@ class Session:
         self.progress.expect(sum(_work(x, y) for x, y in joins))
 
     def sq_knn(
-        self, x: Rows, y: Rows | None, k: int, *, indices: bool = False
+        self, x: Rows, y: Rows | None, ranks: Sequence[int], *, indices: bool = False
     ) -> tuple[Floats, Integers | None]:
-        """See `pairwise.sq_knn`."""
-        other = x if y is None else y
+        """See `pairwise.sq_knn`; `ranks` are the neighbours to return, ascending and distinct."""
+        other, k = x if y is None else y, ranks[-1]
 
         def by_tree(tell: Callable[[float], None]) -> tuple[Floats, Integers | None]:
             groups = None if y is None else y.groups
             options: dict[str, Any] = {"indices": indices, **self._options(tell)}
-            return tree.knn(x.groups, groups, k, **options)
+            squares, found = tree.knn(x.groups, groups, k, **options)
+            if len(ranks) == k:
+                return squares, found
+            columns = [rank - 1 for rank in ranks]
+            return squares[:, columns], None if found is None else found[:, columns]
 
         def by_engine(path: str, tell: Callable[[float], None]) -> tuple[Floats, Integers | None]:
             pool = None if y is None else self._prepare(y, path)
-            engine = core.Knn(self._prepare(x, path), pool, k, indices, self.threads)
+            engine = core.Knn(self._prepare(x, path), pool, list(ranks), indices, self.threads)
             self._drive(engine, tell)
             return engine.finish()
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgen.backend import core
 from fastgen.groups import Groups
+from fastgen.workers import by_parts
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -79,16 +81,15 @@ def knn(
     reach = min(pool.size, wanted + 2)  # two more, to see that the k-th has no equal beyond
     for block in _blocks(x.size, max(1, _BLOCK_PAIRS // reach), tell):
         queries = np.arange(block.start, block.stop, dtype=np.int64)
-        near, groups = pool.tree.query(x.values[block], k=reach, workers=threads)
-        near, groups = near.reshape(-1, reach), groups.reshape(-1, reach).astype(np.int64)
-        pairs = _Pairs(np.repeat(queries, reach), groups.ravel())
+        near, groups = _nearest(x.values[block], pool, reach, threads)
+        pairs = _Pairs(np.repeat(queries, reach), groups)
         squares[block], top = _smallest(pairs, x, pool, wanted, indices, isa, threads)
         if found is not None and top is not None:
             found[block] = top
         if reach == pool.size:
             continue
         bound = _search_radius(squares[block, -1])
-        open_ = queries[near[:, -1] <= bound]
+        open_ = queries[near <= bound]
         for pairs in _within(x.values, open_, bound[open_ - block.start], pool, threads):
             rows = np.unique(pairs.first)
             squares[rows], top = _smallest(pairs, x, pool, wanted, indices, isa, threads)
@@ -101,17 +102,26 @@ def _to_rows(
     x: Groups, squares: Floats, found: Integers | None, leave_out_self: bool
 ) -> tuple[Floats, Integers | None]:
     """Spread the groups' answers over their rows, each without itself."""
-    if not leave_out_self:
-        return squares[x.group_of], None if found is None else found[x.group_of]
-    # The row itself is at distance 0, as the first entry of the list is: dropping either leaves
-    # the same distances.
-    radii = squares[x.group_of, 1:]
-    if found is None:
-        return radii, None
-    listed = found[x.group_of]
-    own = listed == np.arange(len(listed))[:, np.newaxis]
-    own[~own.any(axis=1), -1] = True  # more equal rows than the list holds: the last one goes
-    return radii, listed[~own].reshape(len(listed), -1)
+    n, width = len(x.group_of), squares.shape[1]
+    k = width - 1 if leave_out_self else width
+    out = np.empty((n, k))
+    indices = None if found is None else np.empty((n, k), dtype=np.int64)
+    step = max(1, _BLOCK_PAIRS // width)
+    for start in range(0, n, step):
+        block = slice(start, start + step)
+        groups = x.group_of[block]
+        # The row itself is at distance 0, as the first entry of the list is: dropping either
+        # leaves the same distances.
+        out[block] = squares[groups, width - k :]
+        if found is None or indices is None:
+            continue
+        listed = found[groups]
+        if leave_out_self:
+            own = listed == np.arange(start, start + len(groups))[:, np.newaxis]
+            own[~own.any(axis=1), -1] = True  # more equal rows than the list holds: the last goes
+            listed = listed[~own].reshape(len(groups), k)
+        indices[block] = listed
+    return out, indices
 
 
 def ball_counts(
@@ -236,8 +246,7 @@ def sq_realism(
         """Compare every point with its nearest few centres."""
         reach = min(pool.size, reach)
         for block in _blocks(points.size, _BLOCK_PAIRS // reach, lambda now: tell(now * done)):
-            groups = pool.tree.query(points.values[block], k=reach, workers=threads)[1]
-            second = groups.ravel().astype(np.int64)
+            second = _nearest(points.values[block], pool, reach, threads)[1]
             compare(_Pairs(np.repeat(everyone[block], reach), second), pool, radii)
 
     def compare(pairs: _Pairs, pool: Groups, radii: Floats) -> None:
@@ -314,9 +323,33 @@ def _require_few(where: Floats, bound: Floats, pool: Groups, threads: int) -> In
     return lengths
 
 
+def _nearest(where: Floats, pool: Groups, k: int, threads: int) -> tuple[Floats, Integers]:
+    """Return the distance of the k-th nearest group by the tree's reckoning, and all k of them."""
+
+    def call(part: slice) -> tuple[Floats, Integers]:
+        distances, groups = pool.tree.query(where[part], k=k)
+        return distances.reshape(-1, k)[:, -1], groups.astype(np.int64).ravel()
+
+    parts = by_parts(call, len(where), threads)
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
 def _lengths(where: Floats, bound: Floats, pool: Groups, threads: int) -> Integers:
-    lengths = pool.tree.query_ball_point(where, bound, return_length=True, workers=threads)
-    return np.asarray(lengths, dtype=np.int64)
+    def call(part: slice) -> Integers:
+        lengths = pool.tree.query_ball_point(where[part], bound[part], return_length=True)
+        return np.asarray(lengths, dtype=np.int64)
+
+    return np.concatenate(by_parts(call, len(where), threads))
+
+
+def _members(where: Floats, bound: Floats, pool: Groups, threads: int, total: int) -> Integers:
+    """Return the groups in each ball, one ball after the other; `total` of them."""
+
+    def call(part: slice) -> Any:
+        return pool.tree.query_ball_point(where[part], bound[part], return_sorted=False)
+
+    lists = itertools.chain.from_iterable(by_parts(call, len(where), threads))
+    return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int64, count=total)
 
 
 def _within(
@@ -334,11 +367,8 @@ def _within(
         lengths = _lengths(where[queries], bound, pool, threads)
     parts = np.cumsum(lengths) // _BLOCK_PAIRS
     for part in np.split(np.arange(len(queries)), np.flatnonzero(np.diff(parts)) + 1):
-        lists = pool.tree.query_ball_point(
-            where[queries[part]], bound[part], workers=threads, return_sorted=False
-        )
         total = int(lengths[part].sum())
-        second = np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int64, count=total)
+        second = _members(where[queries[part]], bound[part], pool, threads, total)
         yield _Pairs(np.repeat(queries[part], lengths[part]), second)
 
 

@@ -228,6 +228,27 @@ def clusters(
     return _pair(draw, n, m, dtype)
 
 
+def spheres(
+    rng: np.random.Generator, n: int, d: int, dtype: npt.DTypeLike, m: int | None = None
+) -> tuple[Array, Array]:
+    """Points around shared centres, at distances from them that differ by 2^-5 to 2^-50.
+
+    Neighbours nearly tie, and points of one set lie next to the edges of the other set's balls,
+    too close for any bound to settle.
+    """
+    centres = rng.standard_normal((max(1, n // 16), d)) * 4 / np.sqrt(d)
+
+    def draw(rows: int) -> Array:
+        direction = rng.standard_normal((rows, d))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        excess = rng.choice([-1.0, 1.0], (rows, 1)) * 2 ** rng.uniform(-50, -5, (rows, 1))
+        excess[: len(centres)] = -1  # the centres themselves
+        own = np.arange(rows) % len(centres)
+        return centres[own] + (1 + excess) * direction
+
+    return _pair(draw, n, m, dtype)
+
+
 def far_apart(
     rng: np.random.Generator, n: int, d: int, dtype: npt.DTypeLike, m: int | None = None
 ) -> tuple[Array, Array]:
@@ -275,6 +296,7 @@ DATA_FAMILIES: dict[str, DataFamily] = {
     "clusters_1e-2": partial(clusters, 1e-2),
     "clusters_1e-4": partial(clusters, 1e-4),
     "clusters_1e-6": partial(clusters, 1e-6),
+    "spheres": spheres,
     "far_apart": far_apart,
     "digits_twice": digits_twice,
 }

@@ -80,7 +80,7 @@ ARRAYS = [
     (
         X > 0,
         TypeError,
-        "of dtype float16, float32, float64 or integer, got bool; convert it with {}.astype(np.floa",
+        "of dtype float16, float32, float64 or integer, got bool; convert it with {}.astype(",
     ),
     (
         X.astype(complex),
@@ -90,7 +90,7 @@ ARRAYS = [
     (
         X.astype(object),
         TypeError,
-        "of dtype float16, float32, float64 or integer, got object; convert it with {}.astype(np.fl",
+        "of dtype float16, float32, float64 or integer, got object; convert it with {}.astype(",
     ),
     (X.astype(str), TypeError, "of dtype float16, float32, float64 or integer, got <U"),
     (
@@ -109,7 +109,7 @@ ARRAYS = [
     (
         with_value(-np.nextafter(2.0**500, np.inf), 2, 1),
         ValueError,
-        "within 2^500 in magnitude, got -3.273390607896143e+150 in row 2, column 1; multiply all",
+        "within 2^500 in magnitude, got -3.2733906078961426e+150 in row 2, column 1; multiply all",
     ),
     ("nowhere.npy", FileNotFoundError, "to be an existing file, got 'nowhere.npy'"),
 ]
@@ -158,8 +158,8 @@ def test_unusable_arrays(function, argument):
     for bad, error, text in ARRAYS:
         if (function, argument) == ("nearest", "y") and bad is None:
             continue  # means x against itself
-        text = f"{function}: expected `{argument}` {text}".replace("{}", argument)
-        with fails(error, text) as caught:
+        start = f"{function}: expected `{argument}` "
+        with fails(error, start + text.replace("{}", argument)) as caught:
             CALLS[function][argument](bad)
         assert type(caught.value) is error
 
@@ -379,9 +379,9 @@ def test_nothing_happens_before_the_input_is_known_to_be_good(monkeypatch):
         monkeypatch.setattr(f"fastgen.session.core.{engine}", refuse)
     told = []
     for options in ({"k": 9}, {"k": 1, "ties": "half"}, {"k": 1, "memory": 5}):
-        with pytest.raises(ValueError, match="^prdc: expected"):
+        with pytest.raises(ValueError, match=r"^prdc: expected"):
             fastgen.prdc(real=X, fake=with_value(np.nan, 2, 0), progress=told.append, **options)
-    with pytest.raises(ValueError, match="^prdc: expected `fake` to be finite"):
+    with pytest.raises(ValueError, match=r"^prdc: expected `fake` to be finite"):
         fastgen.prdc(real=X, fake=with_value(np.nan, 2, 0), k=1, progress=told.append)
     assert told == []
 

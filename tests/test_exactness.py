@@ -176,6 +176,9 @@ LARGE = [
     Case("all_equal", 1511, 100, "float32", 7),
     Case("heavy_tailed", 2311, 3, "float32", 8),
     Case("integers", 2311, 2, "float32", 9),
+    Case("heavy_tailed", 523, 768, "float32", 10),
+    Case("relu", 523, 2048, "float16", 11),
+    Case("spheres", 1511, 33, "float64", 12),
 ]
 
 
@@ -193,6 +196,8 @@ def test_bits_equal_the_reference_over_many_blocks(case):
         realism = reference.sq_realism(real, fake, real_radii[1])
     for turn, isa in enumerate(core.instruction_sets()):
         for path in _paths(case.d, k):
+            if path == "scan" and case.d > 100:
+                continue  # the slowest way, and its blocks do not depend on d
             how: dict[str, Any] = {"isa": isa, "path": path, "threads": 1 + turn % 4}
             found = pairwise.sq_knn(real, k=k, indices=True, **how)
             assert_same_bits(found, (sq, rows), f"self {how}")

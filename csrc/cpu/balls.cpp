@@ -191,6 +191,7 @@ Balls::Balls(const Prepared& x, const Prepared& y, const double* sq_radii_x,
   FASTGEN_CHECK(radii >= 1 && x.ready() && y.ready());
   x_.begin(x, sq_radii_x, radii);
   y_.begin(y, sq_radii_y, radii);
+  may_switch_ = x.path() == Path::automatic && y.path() == Path::automatic;
   scan_ = x.path() == Path::scan || y.path() == Path::scan || x_.by_row || y_.by_row;
   if (scan_) {
     tasks_.reset((x.slots() + kSlotsPerTask - 1) / kSlotsPerTask);
@@ -226,6 +227,9 @@ double Balls::advance(double seconds) {
     if (!terms_ready_) {
       terms_ready_ = join_->prepare_segment(deadline);
     } else if (join_->advance(deadline, *count_)) {
+      terms_ready_ = false;
+    } else if (may_switch_ && join_->int8_too_coarse(rechecked_.load())) {
+      join_->use_float_path();
       terms_ready_ = false;
     }
   } while (std::chrono::steady_clock::now() < deadline);

@@ -59,7 +59,7 @@ class Balls {
 
   Side x_, y_;
   std::int64_t radii_;
-  bool closed_, scan_;
+  bool closed_, scan_ = false, may_switch_ = false;
   int threads_;
   std::unique_ptr<Join> join_;
   std::unique_ptr<Count> count_;

@@ -51,6 +51,7 @@ template <class Product, class Visitor>
 inline void walk_strip(const Strip& strip, Visitor& visitor) {
   typename Product::Value* products = static_cast<typename Product::Value*>(strip.products);
   const int panels = (strip.column_count + Product::kPanel - 1) / Product::kPanel;
+  const ProductScope scope;
   for (int group = 0; group < strip.row_count; group += Product::kRows) {
     Product::multiply(strip, group, panels, products);
     const int rows = strip.row_count - group < Product::kRows ? strip.row_count - group

@@ -11,7 +11,7 @@ namespace fastgen::cpu {
 
 namespace {
 
-constexpr std::int64_t kRowsPerTask = 4080;  // 85 strips; packing a block costs about 1 % of them
+constexpr std::int64_t kRowsPerTask = 4032;  // 42 strips; packing a block costs about 1 % of them
 constexpr std::int64_t kTermsPerTask = 256;
 constexpr std::int64_t kPackedBytes = 800 * 1024;  // a packed block stays in a 1 MB L2
 // z below 2^-20 (2^-60 of the largest) would meet float32's subnormals in products.
@@ -64,30 +64,58 @@ Join::Join(const Prepared& x, const Prepared* y, int threads)
     side->square.assign(slots, 0.0);
     side->quantised_square = side->slack = side->square;
   }
-  const Kernels& k = x.kernels();
-  const std::int64_t depth = x.depth();
+  block_columns_ = block_capacity(float_path_);
+  allocate_workers();
+  add_segments(x, y);
+}
+
+int Join::block_capacity(bool float_path) const {
+  const Kernels& k = kernels();
+  const std::int64_t depth = x_.set->depth();
+  const int panel = float_path ? k.float_panel : k.int8_panel;
+  const std::int64_t bytes = float_path ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
+  const std::int64_t panels = std::min<std::int64_t>(kMaxBlockColumns / panel, kPackedBytes / bytes);
+  return static_cast<int>(std::max<std::int64_t>(1, panels)) * panel;
+}
+
+void Join::allocate_workers() {
+  const Kernels& k = kernels();
+  const std::int64_t depth = x_.set->depth(), d = x_.set->rows().d;
   const int panel = float_path_ ? k.float_panel : k.int8_panel;
-  const std::int64_t panel_bytes = float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
-  const std::int64_t panels = std::max<std::int64_t>(
-      1, std::min<std::int64_t>(kMaxBlockColumns / panel, kPackedBytes / panel_bytes));
-  block_columns_ = static_cast<int>(panels) * panel;
+  packed_columns_ = block_capacity(float_path_);
+  workers_.clear();
   for (int i = 0; i < threads_; ++i) {
     auto worker = std::make_unique<Worker>();
-    worker->panels.reset(panels * panel_bytes + 4096);  // 4096: prefetches run past the end
+    const std::int64_t panel_bytes =
+        float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
+    worker->panels.reset(packed_columns_ / panel * panel_bytes + 4096);  // prefetches run past the end
     if (float_path_ || k.load_rows_int8) {
       worker->rows.reset(kStripRows * depth * (float_path_ ? 4 : k.int8_item));
     }
     worker->products.reset(kStripRows * kMaxBlockColumns);
     if (float_path_) worker->floats.reset(depth * panel);
-    worker->doubles.reset(x.rows().d);
-    worker->point.reset(x.rows().d);
+    worker->doubles.reset(d);
+    worker->point.reset(d);
     worker->row_threshold.reset(kStripRows);
     worker->row_weight.reset(kStripRows);
     worker->column_threshold.reset(kMaxBlockColumns);
     worker->hits.resize(static_cast<std::size_t>(kStripRows) * kMaxBlockColumns);
     workers_.push_back(std::move(worker));
   }
-  add_segments(x, y);
+}
+
+void Join::use_float_path() {
+  float_path_ = true;
+  allocate_workers();
+  stage_ = Stage::terms;
+  terms_started_ = false;
+}
+
+bool Join::int8_too_coarse(std::int64_t rechecked) const {
+  // A look costs about 50 int8 products, a float32 product about 4; judged once a million pairs
+  // are behind.
+  const double pairs = static_cast<double>(pairs_.load());
+  return !float_path_ && pairs > 1e6 && static_cast<double>(rechecked) > 0.06 * pairs;
 }
 
 void Join::add_segments(const Prepared& x, const Prepared* y) {
@@ -125,7 +153,7 @@ double Join::fraction() const {
   const Segment& s = segment();
   const double pairs = static_cast<double>(s.x->size()) * static_cast<double>(s.y->size()) *
                        (s.symmetric ? 0.5 : 1.0);
-  return (finished_pairs_ + (walk_started_ ? tasks_.fraction() * pairs : 0.0)) / total_pairs_;
+  return (finished_pairs_ + (walk_started_ ? walk_tasks_.fraction() * pairs : 0.0)) / total_pairs_;
 }
 
 bool Join::prepare_segment(Deadline deadline) {
@@ -146,11 +174,11 @@ bool Join::prepare_segment(Deadline deadline) {
     const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
     const std::int64_t y_tasks =
         s.symmetric ? 0 : (s.y->size() + kTermsPerTask - 1) / kTermsPerTask;
-    tasks_.reset(x_tasks + y_tasks);
+    terms_tasks_.reset(x_tasks + y_tasks);
   }
   const bool moved = sq_offset_ > 0;
   const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
-  const bool finished = run_tasks(tasks_, threads_, deadline, [&](int index, std::int64_t task) {
+  const bool finished = run_tasks(terms_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
     const bool first = task < x_tasks;
     JoinSide& side = first || self_ ? x_ : y_;
     const Part& part = first ? *s.x : *s.y;
@@ -173,7 +201,6 @@ bool Join::prepare_segment(Deadline deadline) {
   });
   if (finished) {
     stage_ = Stage::walk;
-    walk_started_ = false;
   }
   return finished;
 }
@@ -306,10 +333,10 @@ bool Join::advance(Deadline deadline, Consumer& consumer) {
     walk_started_ = true;
     blocks_ = (s.y->size() + block_columns_ - 1) / block_columns_;
     row_groups_ = (s.x->size() + kRowsPerTask - 1) / kRowsPerTask;
-    for (auto& worker : workers_) worker->packed_block = -1;
-    tasks_.reset(blocks_ * row_groups_);
+    for (auto& worker : workers_) worker->packed_first = -1;
+    walk_tasks_.reset(blocks_ * row_groups_);
   }
-  const bool finished = run_tasks(tasks_, threads_, deadline, [&](int index, std::int64_t task) {
+  const bool finished = run_tasks(walk_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
     walk_task(index, task, consumer);
   });
   if (finished) {
@@ -327,26 +354,30 @@ void Join::walk_task(int index, std::int64_t task, Consumer& consumer) {
   Worker& worker = *workers_[index];
   // Long columns first: in a symmetric walk the last blocks have the most rows.
   const std::int64_t block = blocks_ - 1 - task / row_groups_, group = task % row_groups_;
-  const std::int64_t column = s.y->begin + block * block_columns_;
-  const int columns = static_cast<int>(std::min<std::int64_t>(block_columns_, s.y->end - column));
+  const std::int64_t block_begin = s.y->begin + block * block_columns_;
+  const std::int64_t block_end = std::min(s.y->end, block_begin + block_columns_);
   const std::int64_t first_row = s.x->begin + group * kRowsPerTask;
-  std::int64_t end_row = std::min(s.x->end, first_row + kRowsPerTask);
-  if (s.symmetric) end_row = std::min(end_row, column + columns);
-  if (first_row >= end_row) return;
-  if (worker.packed_block != block) {
-    std::int64_t slots[kMaxBlockColumns];
-    for (int c = 0; c < columns; ++c) slots[c] = column + c;
-    pack(worker, slots, columns);
-    worker.packed_block = block;
-  }
-  const Terms column_terms = y().terms(column);
-  for (std::int64_t row = first_row; row < end_row; row += kStripRows) {
-    const StripRange range{row, column,
-                           static_cast<int>(std::min<std::int64_t>(kStripRows, end_row - row)), columns};
-    Strip strip = load_strip(worker, range, column_terms);
-    if (s.symmetric) strip.diagonal = row - column;
-    consumer.strip(*this, worker, index, strip, range);
-    pairs_.fetch_add(static_cast<std::int64_t>(range.rows) * columns, std::memory_order_relaxed);
+  for (std::int64_t column = block_begin; column < block_end; column += packed_columns_) {
+    const int columns = static_cast<int>(std::min<std::int64_t>(packed_columns_, block_end - column));
+    std::int64_t end_row = std::min(s.x->end, first_row + kRowsPerTask);
+    if (s.symmetric) end_row = std::min(end_row, column + columns);
+    if (first_row >= end_row) continue;
+    if (worker.packed_first != column) {
+      std::int64_t slots[kMaxBlockColumns];
+      for (int c = 0; c < columns; ++c) slots[c] = column + c;
+      pack(worker, slots, columns);
+      worker.packed_first = column;
+    }
+    const Terms column_terms = y().terms(column);
+    for (std::int64_t row = first_row; row < end_row; row += kStripRows) {
+      const StripRange range{row, column,
+                             static_cast<int>(std::min<std::int64_t>(kStripRows, end_row - row)),
+                             columns};
+      Strip strip = load_strip(worker, range, column_terms);
+      if (s.symmetric) strip.diagonal = row - column;
+      consumer.strip(*this, worker, index, strip, range);
+      pairs_.fetch_add(static_cast<std::int64_t>(range.rows) * columns, std::memory_order_relaxed);
+    }
   }
 }
 

@@ -55,7 +55,7 @@ struct Worker {
   AlignedBuffer<double> point;    // one row, for consumers
   AlignedBuffer<float> row_threshold, row_weight, column_threshold;
   std::vector<Hit> hits;
-  std::int64_t packed_block = -1;
+  std::int64_t packed_first = -1;  // slot of the first packed column; -1: none
 };
 
 class Join;
@@ -76,6 +76,11 @@ class Join {
   const Kernels& kernels() const { return x_.set->kernels(); }
   bool self() const { return self_; }
   bool float_path() const { return float_path_; }
+  // What is left of the walk uses float32 products, a hundred times sharper and four times slower.
+  // Call between `advance`s; the current segment must be prepared again.
+  void use_float_path();
+  // Whether looks at pairs cost more than float32 products would: then int8 cannot tell them apart.
+  bool int8_too_coarse(std::int64_t rechecked) const;
   int threads() const { return threads_; }
   const JoinSide& x() const { return x_; }
   const JoinSide& y() const { return self_ ? x_ : y_; }
@@ -95,16 +100,18 @@ class Join {
   // Bounds on the squared distance of an emitted pair from both certificates, in float64.
   Interval bounds(std::int64_t x_slot, std::int64_t y_slot, std::int32_t dot) const;
 
-  // Columns per block and a worker's scratch, for consumers that drive the kernels themselves.
-  int block_columns() const { return block_columns_; }
+  // Columns that `pack` can take, and a worker's scratch, for consumers that drive the kernels.
+  int packed_columns() const { return packed_columns_; }
   Worker& worker(int index) { return *workers_[index]; }
-  // Packs the listed slots of y (at most block_columns) into the worker's panels.
+  // Packs the listed slots of y (at most packed_columns) into the worker's panels.
   void pack(Worker& worker, const std::int64_t* slots, int count) const;
   // A strip over `range` with its row operand loaded; the columns are those packed last.
   Strip load_strip(Worker& worker, const StripRange& range, const Terms& column_terms) const;
 
  private:
   void add_segments(const Prepared& x, const Prepared* y);
+  void allocate_workers();
+  int block_capacity(bool float_path) const;
   void prepare_terms(JoinSide& side, std::int64_t slot, double along, double quantised_along,
                      double added);
   void load_float_row(const JoinSide& side, const Part& part, std::int64_t slot, double* row,
@@ -115,11 +122,12 @@ class Join {
   bool self_, float_path_;
   int threads_;
   double unit_ = 1.0;
-  int block_columns_;
+  int block_columns_;   // of a task; fixed for the whole walk
+  int packed_columns_;  // at a time, on the current path
   std::vector<Segment> segments_;
   std::int64_t current_ = 0;
 
-  Tasks tasks_;
+  Tasks terms_tasks_, walk_tasks_;
   enum class Stage { terms, walk } stage_ = Stage::terms;
   bool terms_started_ = false, walk_started_ = false;
   std::vector<double> offset_, rotated_offset_;

@@ -12,8 +12,8 @@
 namespace fastgen::cpu {
 
 // Rows of one strip and columns of one packed block: the unit of work of a join kernel.
-// 48 is a multiple of every micro-kernel's row count; 384 of every panel width.
-constexpr int kStripRows = 48;
+// 96 is a multiple of every micro-kernel's row count; 384 of every panel width.
+constexpr int kStripRows = 96;
 constexpr int kMaxBlockColumns = 384;
 
 // A pair that a bound could not rule out. `dot` is the bit pattern of the product: int32 of the

@@ -10,7 +10,7 @@ namespace fastgen::cpu {
 namespace {
 
 constexpr std::int64_t kOwnersPerTask = 64;
-constexpr std::int64_t kSampleRowsPerTask = 21 * kStripRows;
+constexpr std::int64_t kSampleRowsPerTask = 10 * kStripRows;
 constexpr std::int64_t kMaxSample = 256;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
@@ -83,6 +83,7 @@ Knn::Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, 
       self_(y == nullptr),
       indices_(indices),
       scan_(x.path() == Path::scan || (y && y->path() == Path::scan)),
+      may_switch_(x.path() == Path::automatic && y_.path() == Path::automatic),
       ranks_(std::move(ranks)),
       threads_(threads) {
   FASTGEN_CHECK(!ranks_.empty() && ranks_.front() >= 1);
@@ -135,7 +136,12 @@ double Knn::advance(double seconds) {
         }
         break;
       case Stage::walk:
-        if (join_->advance(deadline, *emit_)) stage_ = Stage::terms;
+        if (join_->advance(deadline, *emit_)) {
+          stage_ = Stage::terms;
+        } else if (may_switch_ && join_->int8_too_coarse(lists_->rechecked())) {
+          join_->use_float_path();
+          stage_ = Stage::terms;
+        }
         break;
       case Stage::settle:
         if (run_tasks(tasks_, threads_, deadline, [&](int index, std::int64_t task) {
@@ -165,7 +171,7 @@ void Knn::begin_sample() {
   sampled_[part] = true;
   const std::int64_t columns = segment.y->size();
   const std::int64_t wanted = std::max<std::int64_t>(std::min(columns / 16, kMaxSample), 4 * k_);
-  const std::int64_t size = std::min<std::int64_t>(wanted, join_->block_columns());
+  const std::int64_t size = std::min<std::int64_t>(wanted, join_->packed_columns());
   // A sample of most columns would cost what it saves.
   if (size > columns / 4 || size <= k_) return;
   sample_.resize(size);
@@ -179,7 +185,7 @@ void Knn::begin_sample() {
     sample_terms_[3][s] = *terms.low;
     sample_terms_[4][s] = *terms.high;
   }
-  for (int i = 0; i < threads_; ++i) join_->worker(i).packed_block = -1;
+  for (int i = 0; i < threads_; ++i) join_->worker(i).packed_first = -1;
   tasks_.reset(task_count(segment.x->size(), kSampleRowsPerTask));
 }
 
@@ -187,9 +193,10 @@ void Knn::sample_task(int index, std::int64_t task) {
   const Segment& segment = join_->segment();
   Worker& worker = join_->worker(index);
   const int size = static_cast<int>(sample_.size());
-  if (worker.packed_block != -2) {
+  constexpr std::int64_t kSample = -2;
+  if (worker.packed_first != kSample) {
     join_->pack(worker, sample_.data(), size);
-    worker.packed_block = -2;
+    worker.packed_first = kSample;
   }
   std::vector<float> upper(static_cast<std::size_t>(kStripRows) * kMaxBlockColumns);
   const std::int64_t first = segment.x->begin + task * kSampleRowsPerTask;

@@ -40,7 +40,7 @@ class Knn {
 
   const Prepared& x_;
   const Prepared& y_;
-  bool self_, indices_, scan_;
+  bool self_, indices_, scan_, may_switch_;
   std::vector<std::int64_t> ranks_;
   std::int64_t k_;
   int threads_;

@@ -16,7 +16,7 @@ std::vector<std::vector<double>> tight_cluster_centres(const RowView& view, cons
                                                        const std::vector<std::int32_t>& rows,
                                                        const std::vector<double>& centre);
 
-// The centre within reach of a row, as an index, or -1: closer than a fifth of the row's own distance
+// The centre within reach of a row, as an index, or -1: closer than 0.45 of the row's own distance
 // from `centre`.
 int nearest_cluster(const Kernels& kernels, const double* row, std::int64_t d,
                     const std::vector<std::vector<double>>& clusters,

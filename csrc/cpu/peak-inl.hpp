@@ -1,7 +1,26 @@
 // Register-only loops that measure the machine's peak rates, the yardstick of the benchmarks.
 // Included once per target_*.cpp. Each returns the operations done (a multiply and an add are two).
 
-#if defined(FASTGEN_PRODUCT_VNNI512)
+#if defined(FASTGEN_PRODUCT_AMX)
+
+std::int64_t peak_int8(std::int64_t rounds) {
+  const ProductScope scope;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    _tile_dpbusd(0, 4, 5);
+    _tile_dpbusd(1, 4, 5);
+    _tile_dpbusd(2, 4, 5);
+    _tile_dpbusd(3, 4, 5);
+  }
+  return rounds * 4 * 16 * 16 * 64 * 2;
+}
+
+#elif defined(FASTGEN_PRODUCT_VNNI512)
 
 std::int64_t peak_int8(std::int64_t rounds) {
   __m512i acc[24];

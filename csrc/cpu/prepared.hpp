@@ -29,7 +29,7 @@ struct Part {
 
 class Prepared {
  public:
-  // The rows must outlive this object. Path::automatic chooses between int8 and float32.
+  // The rows must outlive this object. Path::automatic lets joins go from int8 to float32.
   Prepared(const RowView& rows, Path path, const Kernels& kernels, int threads);
 
   // Works for about `seconds`; the fraction done, 1 when ready.
@@ -42,7 +42,6 @@ class Prepared {
   const Groups& groups() const { return groups_; }
   const std::vector<Part>& parts() const { return parts_; }
   Path path() const { return path_; }
-  void set_path(Path path) { path_ = path; }
   int threads() const { return threads_; }
   std::int64_t nbytes() const;
 

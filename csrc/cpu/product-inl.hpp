@@ -14,7 +14,71 @@ constexpr std::int64_t kFloatDepth = 256;
 
 // ---------------------------------------------------------------------------------------- int8
 
-#if defined(FASTGEN_PRODUCT_VNNI512)
+#if defined(FASTGEN_PRODUCT_AMX)
+
+// Tiles of 16 rows by 64 bytes: 32 x 32 products take four of them, and two each for rows and columns.
+// Packed columns have the layout that tdpbusd wants of its second operand.
+constexpr int kInt8Rows = 32;
+constexpr int kInt8Panel = 32;
+constexpr int kInt8Group = 4;
+using Int8Row = std::uint8_t;
+using Int8Column = std::int8_t;
+
+// Palette 1, eight tiles of 16 rows by 64 bytes: row sizes from byte 16 (16-bit), rows from byte 48.
+// A constant, since GCC 12 takes _tile_loadconfig to read 8 bytes and drops stores to the rest.
+struct TileConfig {
+  alignas(64) std::uint8_t bytes[64];
+  constexpr TileConfig() : bytes() {
+    bytes[0] = 1;
+    for (int tile = 0; tile < 8; ++tile) {
+      bytes[16 + 2 * tile] = 64;
+      bytes[48 + tile] = 16;
+    }
+  }
+};
+constexpr TileConfig kTileConfig;
+
+// The tile configuration of the calling thread, for as long as this lives.
+class ProductScope {
+ public:
+  ProductScope() { _tile_loadconfig(kTileConfig.bytes); }
+  ~ProductScope() { _tile_release(); }
+  ProductScope(const ProductScope&) = delete;
+  ProductScope& operator=(const ProductScope&) = delete;
+};
+
+inline void multiply_int8(const Int8Row* rows, std::int64_t stride, const Int8Column* panel,
+                          std::int64_t depth, const std::int32_t* start, std::int32_t* out) {
+  constexpr int kOut = 4 * kInt8Panel;
+  if (start) {  // a stride of 0 repeats one row of 16 columns
+    _tile_loadd(0, start, 0);
+    _tile_loadd(1, start + 16, 0);
+    _tile_loadd(2, start, 0);
+    _tile_loadd(3, start + 16, 0);
+  } else {
+    _tile_loadd(0, out, kOut);
+    _tile_loadd(1, out + 16, kOut);
+    _tile_loadd(2, out + 16 * kInt8Panel, kOut);
+    _tile_loadd(3, out + 16 * kInt8Panel + 16, kOut);
+  }
+  for (std::int64_t k = 0; k < depth; k += 64) {
+    const Int8Column* columns = panel + k * kInt8Panel;
+    _tile_loadd(4, rows + k, stride);
+    _tile_loadd(6, columns, 4 * kInt8Panel);
+    _tile_loadd(7, columns + 64, 4 * kInt8Panel);
+    _tile_loadd(5, rows + 16 * stride + k, stride);
+    _tile_dpbusd(0, 4, 6);
+    _tile_dpbusd(1, 4, 7);
+    _tile_dpbusd(2, 5, 6);
+    _tile_dpbusd(3, 5, 7);
+  }
+  _tile_stored(0, out, kOut);
+  _tile_stored(1, out + 16, kOut);
+  _tile_stored(2, out + 16 * kInt8Panel, kOut);
+  _tile_stored(3, out + 16 * kInt8Panel + 16, kOut);
+}
+
+#elif defined(FASTGEN_PRODUCT_VNNI512)
 
 constexpr int kInt8Rows = 8;
 constexpr int kInt8Panel = 48;
@@ -164,6 +228,12 @@ inline void multiply_int8(const Int8Row* rows, std::int64_t stride, const Int8Co
   }
 }
 
+#endif
+
+#if !defined(FASTGEN_PRODUCT_AMX)
+struct ProductScope {  // registers need no setting up
+  ProductScope() {}
+};
 #endif
 
 // ------------------------------------------------------------------------------------- float32

@@ -29,9 +29,28 @@ inline float half_to_float(std::uint16_t half) {
 #endif
 }
 
+// Eight doubles; the compiler splits them into what the target has.
+typedef double Doubles __attribute__((vector_size(64)));
+typedef float HalfWidth __attribute__((vector_size(32)));
+
 inline double widen(double value) { return value; }
 inline double widen(float value) { return static_cast<double>(value); }
 inline double widen(std::uint16_t half) { return static_cast<double>(half_to_float(half)); }
+
+inline void widen8(const double* p, Doubles& out) { __builtin_memcpy(&out, p, 64); }
+inline void widen8(const float* p, Doubles& out) {
+  HalfWidth narrow;
+  __builtin_memcpy(&narrow, p, 32);
+  out = __builtin_convertvector(narrow, Doubles);
+}
+inline void widen8(const std::uint16_t* p, Doubles& out) {
+#if defined(FASTGEN_VECTOR_AVX512) || defined(FASTGEN_VECTOR_AVX2)
+  const __m256 narrow = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  out = __builtin_convertvector(reinterpret_cast<const HalfWidth&>(narrow), Doubles);
+#else
+  for (int l = 0; l < 8; ++l) out[l] = widen(p[l]);
+#endif
+}
 
 // Calls f with the row as a pointer of its own type.
 template <class Function>
@@ -51,14 +70,20 @@ void to_double(const void* row, DType dtype, std::int64_t d, double* out) {
 // Every operation is rounded to nearest on its own, so all instruction sets agree to the last bit.
 double sq_distance(const double* x, const void* y_row, DType dtype, std::int64_t d) {
   return with_type(y_row, dtype, [&](const auto* y) {
-    alignas(64) double lane[32] = {};
+    Doubles sum[4] = {};
     std::int64_t i = 0;
     for (; i + 32 <= d; i += 32) {
-      for (int l = 0; l < 32; ++l) {
-        const double t = x[i + l] - widen(y[i + l]);
-        lane[l] += t * t;
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        Doubles a, b;
+        widen8(x + i + 8 * v, a);
+        widen8(y + i + 8 * v, b);
+        const Doubles t = a - b;
+        sum[v] += t * t;
       }
     }
+    alignas(64) double lane[32];
+    __builtin_memcpy(lane, sum, sizeof(lane));
     for (int l = 0; i + l < d; ++l) {
       const double t = x[i + l] - widen(y[i + l]);
       lane[l] += t * t;
@@ -99,26 +124,27 @@ double quantised_dot(const std::uint8_t* q, const double* y, std::int64_t depth)
 double largest_magnitude(const void* row, DType dtype, std::int64_t d) {
   return with_type(row, dtype, [&](const auto* x) {
     // 0 * x is NaN for infinities and NaN, and a NaN survives every addition.
-    double lane[16] = {}, bad[16] = {};
+    Doubles high = {}, low = {}, bad = {};
     std::int64_t i = 0;
-    for (; i + 16 <= d; i += 16) {
-      for (int l = 0; l < 16; ++l) {
-        const double value = widen(x[i + l]), size = value < 0 ? -value : value;
-        lane[l] = lane[l] > size ? lane[l] : size;
-        bad[l] += value * 0.0;
-      }
+    for (; i + 8 <= d; i += 8) {
+      Doubles value;
+      widen8(x + i, value);
+      high = value > high ? value : high;
+      low = value < low ? value : low;
+      bad += value * 0.0;
     }
-    for (int l = 0; i + l < d; ++l) {
-      const double value = widen(x[i + l]), size = value < 0 ? -value : value;
-      lane[l] = lane[l] > size ? lane[l] : size;
-      bad[l] += value * 0.0;
+    double largest = 0, sum = 0;
+    for (int l = 0; l < 8; ++l) {
+      largest = largest > high[l] ? largest : high[l];
+      largest = largest > -low[l] ? largest : -low[l];
+      sum += bad[l];
     }
-    double largest = 0;
-    for (int l = 0; l < 16; ++l) {
-      if (bad[l] != 0.0) return bad[l];
-      largest = largest > lane[l] ? largest : lane[l];
+    for (; i < d; ++i) {
+      const double value = widen(x[i]), size = value < 0 ? -value : value;
+      largest = largest > size ? largest : size;
+      sum += value * 0.0;
     }
-    return largest;
+    return sum == 0.0 ? largest : sum;
   });
 }
 
@@ -173,50 +199,111 @@ bool equal_rows(const void* a, const void* b, DType dtype, std::int64_t d) {
   });
 }
 
+typedef float Lanes __attribute__((vector_size(4 * kLanes)));
+typedef std::int32_t LaneInts __attribute__((vector_size(4 * kLanes)));
+typedef std::uint8_t LaneBytes __attribute__((vector_size(kLanes)));
+
+// Partners and signs of the butterflies between the lanes of one vector, by stage.
+struct LaneButterflies {
+  alignas(64) std::int32_t partner[4][kLanes];
+  alignas(64) float sign[4][kLanes];
+  constexpr LaneButterflies() : partner(), sign() {
+    for (int stage = 0; (1 << stage) < kLanes; ++stage) {
+      for (int l = 0; l < kLanes; ++l) {
+        partner[stage][l] = l ^ (1 << stage);
+        sign[stage][l] = (l >> stage & 1) ? -1.0f : 1.0f;
+      }
+    }
+  }
+};
+constexpr LaneButterflies kButterflies;
+
+inline void butterfly_lanes(float* z) {
+  Lanes v;
+  __builtin_memcpy(&v, z, sizeof(v));
+#pragma GCC unroll 4
+  for (int stage = 0; (1 << stage) < kLanes; ++stage) {
+    LaneInts partner;
+    Lanes sign, swapped;
+    __builtin_memcpy(&partner, kButterflies.partner[stage], sizeof(partner));
+    __builtin_memcpy(&sign, kButterflies.sign[stage], sizeof(sign));
+    shuffle(v, partner, swapped);
+    v = v * sign + swapped;
+  }
+  __builtin_memcpy(z, &v, sizeof(v));
+}
+
 // In-place Walsh-Hadamard transform of one block, unnormalised (the signs carry 1 / sqrt(block)).
+// Two stages at a time: the block is in L1 and loads are what it costs.
 inline void walsh_hadamard(float* z, std::int64_t block) {
-  for (std::int64_t width = 1; width < block; width *= 2) {
-    if (width >= 16) {
-      for (std::int64_t start = 0; start < block; start += 2 * width) {
-        float* __restrict a = z + start;
-        float* __restrict b = z + start + width;
-        for (std::int64_t i = 0; i < width; ++i) {
-          const float u = a[i], v = b[i];
-          a[i] = u + v;
-          b[i] = u - v;
-        }
+  for (std::int64_t i = 0; i < block; i += kLanes) butterfly_lanes(z + i);
+  std::int64_t width = kLanes;
+  for (; 4 * width <= block; width *= 4) {
+    for (std::int64_t start = 0; start < block; start += 4 * width) {
+      float* __restrict a = z + start;
+      float* __restrict b = a + width;
+      float* __restrict c = b + width;
+      float* __restrict e = c + width;
+      for (std::int64_t i = 0; i < width; ++i) {
+        const float ab = a[i] + b[i], a_b = a[i] - b[i], ce = c[i] + e[i], c_e = c[i] - e[i];
+        a[i] = ab + ce;
+        b[i] = a_b + c_e;
+        c[i] = ab - ce;
+        e[i] = a_b - c_e;
       }
-    } else {
-      for (std::int64_t start = 0; start < block; start += 2 * width) {
-        for (std::int64_t i = start; i < start + width; ++i) {
-          const float u = z[i], v = z[i + width];
-          z[i] = u + v;
-          z[i + width] = u - v;
-        }
-      }
+    }
+  }
+  if (width < block) {
+    float* __restrict a = z;
+    float* __restrict b = z + width;
+    for (std::int64_t i = 0; i < width; ++i) {
+      const float u = a[i], v = b[i];
+      a[i] = u + v;
+      b[i] = u - v;
     }
   }
 }
 
-// Sum of squared residuals of z quantised with step s, in 16 partial float32 sums.
+// Sum of squared residuals of z quantised with step s, in kLanes partial float32 sums.
 inline float sq_residual(const float* z, std::int64_t depth, float step, std::uint8_t* q) {
-  const float inverse = 1.0f / step;
-  float lane[16] = {};
-  for (std::int64_t i = 0; i < depth; i += 16) {
-    for (int l = 0; l < 16; ++l) {
-      float level = z[i + l] * inverse;
-      level = level > 127.0f ? 127.0f : level;
-      level = level < -127.0f ? -127.0f : level;
-      // Adding 1.5 * 2^23 rounds to nearest: |level| < 2^22.
-      const float rounded = (level + 12582912.0f) - 12582912.0f;
-      const float residual = z[i + l] - rounded * step;
-      lane[l] += residual * residual;
-      if (q) q[i + l] = static_cast<std::uint8_t>(static_cast<int>(rounded) + 128);
+  const Lanes inverse = Lanes{} + 1.0f / step, high = Lanes{} + 127.0f, low = -high;
+  // Adding 1.5 * 2^23 rounds to nearest: |level| < 2^22.
+  const Lanes shift = Lanes{} + 12582912.0f;
+  Lanes sum = {};
+  for (std::int64_t i = 0; i < depth; i += kLanes) {
+    Lanes value;
+    __builtin_memcpy(&value, z + i, sizeof(value));
+    Lanes level = value * inverse;
+    level = level > high ? high : level;
+    level = level < low ? low : level;
+    level = (level + shift) - shift;
+    const Lanes residual = value - level * step;
+    sum += residual * residual;
+    if (q) {
+      const LaneBytes bytes = __builtin_convertvector(
+          __builtin_convertvector(level, LaneInts) + 128, LaneBytes);
+      __builtin_memcpy(q + i, &bytes, sizeof(bytes));
     }
   }
-  float sum = 0;
-  for (int l = 0; l < 16; ++l) sum += lane[l];
-  return sum;
+  float total = 0;
+  for (int l = 0; l < kLanes; ++l) total += sum[l];
+  return total;
+}
+
+inline float largest_of(const float* z, std::int64_t depth) {
+  Lanes high = {}, low = {};
+  for (std::int64_t i = 0; i < depth; i += kLanes) {
+    Lanes value;
+    __builtin_memcpy(&value, z + i, sizeof(value));
+    high = value > high ? value : high;
+    low = value < low ? value : low;
+  }
+  float largest = 0;
+  for (int l = 0; l < kLanes; ++l) {
+    largest = largest > high[l] ? largest : high[l];
+    largest = largest > -low[l] ? largest : -low[l];
+  }
+  return largest;
 }
 
 void quantise(QuantiseRow* task) {
@@ -224,16 +311,26 @@ void quantise(QuantiseRow* task) {
   double* centred = task->centred;
   float* z = task->rotated;
   with_type(task->row, task->dtype, [&](const auto* x) {
-    for (std::int64_t i = 0; i < d; ++i) centred[i] = (widen(x[i]) - task->centre[i]) * task->unit;
+    Doubles square[2] = {};
+    std::int64_t i = 0;
+    for (; i + 16 <= d; i += 16) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        Doubles value, centre;
+        widen8(x + i + 8 * v, value);
+        widen8(task->centre + i + 8 * v, centre);
+        value = (value - centre) * task->unit;
+        square[v] += value * value;
+        __builtin_memcpy(centred + i + 8 * v, &value, 64);
+      }
+    }
+    task->square = 0;
+    for (int l = 0; l < 8; ++l) task->square += square[0][l] + square[1][l];
+    for (; i < d; ++i) {
+      centred[i] = (widen(x[i]) - task->centre[i]) * task->unit;
+      task->square += centred[i] * centred[i];
+    }
   });
-  double square[8] = {};
-  std::int64_t i = 0;
-  for (; i + 8 <= d; i += 8) {
-    for (int l = 0; l < 8; ++l) square[l] += centred[i + l] * centred[i + l];
-  }
-  for (int l = 0; i + l < d; ++l) square[l] += centred[i + l] * centred[i + l];
-  task->square = 0;
-  for (int l = 0; l < 8; ++l) task->square += square[l];
 
   if (task->source) {
     for (std::int64_t j = 0; j < depth; ++j) {
@@ -247,16 +344,7 @@ void quantise(QuantiseRow* task) {
   for (std::int64_t start = 0; start < depth; start += task->block) {
     walsh_hadamard(z + start, task->block);
   }
-  float peak[16] = {};
-  for (std::int64_t j = 0; j < depth; j += 16) {
-    for (int l = 0; l < 16; ++l) {
-      const float size = z[j + l] < 0 ? -z[j + l] : z[j + l];
-      peak[l] = peak[l] > size ? peak[l] : size;
-    }
-  }
-  float largest = 0;
-  for (int l = 0; l < 16; ++l) largest = largest > peak[l] ? largest : peak[l];
-
+  const float largest = largest_of(z, depth);
   const double norm = __builtin_sqrt(task->square);
   // Rows below 2^-20 (2^-60 of the largest) stay out of float32's subnormals.
   if (!(norm >= 0x1p-20) || !(largest >= 0x1p-40f)) {
@@ -265,16 +353,19 @@ void quantise(QuantiseRow* task) {
     task->error = norm * (1 + 0x1p-20);
     return;
   }
-  // Rotated features are close to normal: their largest of thousands is 3.5 to 4.5 standard
-  // deviations, and clipping a few of them costs less than a coarser step for all.
-  constexpr float kClips[] = {1.0f, 0.85f, 0.7f, 0.5f};
-  float best = 0.0f, best_residual = 0.0f;
-  for (const float clip : kClips) {
-    const float step = largest * clip / 127.0f;
-    const float residual = sq_residual(z, depth, step, nullptr);
-    if (best == 0.0f || residual < best_residual) {
-      best = step;
-      best_residual = residual;
+  // Rotated features are close to normal, and their largest within 4.2 standard deviations nearly
+  // always; the full range is best then. Else clipping a few may cost less than a coarser step.
+  float best = largest / 127.0f;
+  if (static_cast<double>(largest) * __builtin_sqrt(static_cast<double>(depth)) > 4.2 * norm) {
+    float least = sq_residual(z, depth, best, nullptr);
+    constexpr float kClips[] = {0.85f, 0.7f, 0.55f, 0.4f, 0.3f};
+    for (const float clip : kClips) {
+      const float step = largest * clip / 127.0f;
+      const float residual = sq_residual(z, depth, step, nullptr);
+      if (residual < least) {
+        best = step;
+        least = residual;
+      }
     }
   }
   const float residual = sq_residual(z, depth, best, task->quantised);
@@ -285,9 +376,9 @@ void quantise(QuantiseRow* task) {
   }
   task->scale = static_cast<double>(best);
   task->magnitude = task->scale * __builtin_sqrt(static_cast<double>(levels)) * (1 + 0x1p-50);
-  // First the partial float32 sums above: depth / 16 additions, 16 more, and the squares. Then the
+  // First the partial float32 sums above: depth / kLanes additions, kLanes more, and the squares. Then the
   // rounding of the centred value, the sign, up to 17 butterfly stages and the residual itself, each
   // at most 2^-24 of the row in norm.
-  const double summing = 1 + static_cast<double>(depth / 16 + 32) * 0x1p-24;
+  const double summing = 1 + static_cast<double>(depth / kLanes + kLanes + 8) * 0x1p-24;
   task->error = __builtin_sqrt(static_cast<double>(residual)) * summing + 0x1p-19 * norm;
 }

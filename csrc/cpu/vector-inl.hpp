@@ -185,3 +185,13 @@ inline std::int32_t sum_where(const std::int32_t* p, unsigned mask) {
 #endif
 
 constexpr unsigned kAllLanes = (1u << kLanes) - 1u;
+
+// out = lanes of v picked by index; GCC and Clang spell it differently.
+template <class Vector, class Index>
+inline void shuffle(const Vector& v, const Index& index, Vector& out) {
+#if defined(__clang__)
+  for (int l = 0; l < kLanes; ++l) out[l] = v[index[l]];
+#else
+  out = __builtin_shuffle(v, index);
+#endif
+}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import overload
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from fastgen.results import Neighbors
 from fastgen.session import Rows, Session
 
 Floats = npt.NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
+
+_BLOCK_NUMBERS = 1 << 22  # 32 MB: Ctrl-C is served between blocks
 
 
 @overload
@@ -97,8 +100,9 @@ def knn_radii(
         counts, many = arrays.as_neighbour_counts("knn_radii", k, len(rows) - 1)
         session.require_memory([rows], max(counts))
         arrays.check_values("knn_radii", "x", rows)
-        squares, _ = session.sq_knn(Rows(rows), None, max(counts))
-        radii = [np.sqrt(squares[:, count - 1]) for count in counts]
+        distinct = sorted(set(counts))
+        squares, _ = session.sq_knn(Rows(rows), None, distinct)
+        radii = [np.sqrt(squares[:, distinct.index(count)]) for count in counts]
         return radii if many else radii[0]
 
 
@@ -210,11 +214,26 @@ def nearest(
         if y is not None:
             arrays.check_values("nearest", "y", others)
         pool = None if y is None else Rows(others)
-        squares, indices = session.sq_knn(Rows(rows), pool, max(counts), indices=True)
+        ranks = range(1, max(counts) + 1)
+        squares, indices = session.sq_knn(Rows(rows), pool, ranks, indices=True)
         assert indices is not None
-        found = [
-            # Copies, so that a small k does not keep the arrays of the largest alive.
-            Neighbors(np.sqrt(squares[:, :count]), np.ascontiguousarray(indices[:, :count]))
-            for count in counts
-        ]
-        return found if many else found[0]
+        for rows_of_block in _blocks(squares):
+            np.sqrt(squares[rows_of_block], out=squares[rows_of_block])
+        if not many:
+            return Neighbors(squares, indices)
+        return [Neighbors(_leading(squares, count), _leading(indices, count)) for count in counts]
+
+
+def _blocks(array: npt.NDArray[Any]) -> Iterator[slice]:
+    """Split rows so that each block takes a small part of a second."""
+    step = max(1, _BLOCK_NUMBERS // array.shape[1])
+    for start in range(0, len(array), step):
+        yield slice(start, start + step)
+
+
+def _leading(array: npt.NDArray[T], count: int) -> npt.NDArray[T]:
+    """Copy the first columns, so that no result shares memory with another."""
+    out = np.empty((len(array), count), dtype=array.dtype)
+    for block in _blocks(out):
+        out[block] = array[block, :count]
+    return out

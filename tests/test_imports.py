@@ -1,0 +1,99 @@
+"""What importing costs and drags in; every module can be the first to be imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastgen
+
+PACKAGE = Path(fastgen.__file__).parent
+# `__main__` runs when it is imported: that is what it is for.
+MODULES = sorted(
+    ".".join(("fastgen", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
+        ".__init__"
+    )
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__main__.py"
+)
+HEAVY = ("torch", "scipy", "sklearn", "rich", "pandas", "matplotlib", "fastgen._cuda")
+ALLOWED_SECONDS = 0.060
+
+
+def run(code, cwd):
+    """Run code in a fresh interpreter outside the source tree."""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_modules_are_found():
+    assert {"fastgen", "fastgen.arrays", "fastgen.metrics.prdc"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_alone(module, tmp_path):
+    run(f"import {module}", tmp_path)
+
+
+def test_import_is_light(tmp_path):
+    code = f"import sys, fastgen; print(*[name for name in {HEAVY} if name in sys.modules])"
+    assert run(code, tmp_path).split() == []
+    code = "import sys, fastgen; print('fastgen.numpy_reference' in sys.modules)"
+    assert run(code, tmp_path).split() == ["False"]
+
+
+def test_work_above_the_tree_stays_light(tmp_path):
+    code = f"""
+import sys
+import numpy as np
+import fastgen
+x = np.random.default_rng(0).standard_normal((300, 16))
+fastgen.evaluate(real=x, fake=x[::-1] + 1, progress=lambda fraction: None)
+fastgen.membership(real=x, fake=x)
+print(*[name for name in {HEAVY} if name in sys.modules])
+"""
+    assert run(code, tmp_path).split() == []
+
+
+def test_import_is_fast(tmp_path):
+    code = """
+import numpy, time
+start = time.process_time()
+import fastgen
+print(time.process_time() - start)
+"""
+    # Processor time and the best of several: a busy machine must not fail the test.
+    assert min(float(run(code, tmp_path)) for _ in range(7)) <= ALLOWED_SECONDS
+
+
+def test_missing_compiled_module_says_how_to_build_it(tmp_path):
+    code = """
+import sys
+sys.modules["fastgen._core"] = None
+try:
+    import fastgen
+except ImportError as error:
+    print(error.name, error)
+"""
+    text = run(code, tmp_path)
+    assert text.startswith("fastgen._core fastgen: cannot load its compiled module; did you build")
+    assert "pip install -e ." in text
+
+
+def test_lazy_names():
+    assert fastgen.numpy_reference.__name__ == "fastgen.numpy_reference"
+    assert fastgen.__version__ == fastgen.info().version
+    assert dir(fastgen) == sorted(fastgen.__all__)
+    for name in fastgen.__all__:
+        assert hasattr(fastgen, name)
+    with pytest.raises(AttributeError, match="module 'fastgen' has no attribute 'fid'"):
+        _ = fastgen.fid
+
+
+def test_functions_are_not_shadowed_by_modules():
+    for name in ("evaluate", "knn_radii", "membership", "nearest", "prdc", "precision_recall"):
+        assert callable(getattr(fastgen, name))
