@@ -104,7 +104,7 @@ def as_pair(function: str, first: str, x: object, second: str, y: object) -> tup
     return rows, others
 
 
-def check_values(function: str, argument: str, rows: Rows2D) -> None:
+def check_values(function: str, argument: str, rows: Rows2D, threads: int = 1) -> None:
     """Check that all numbers are finite and at most 2^500 in magnitude.
 
     Parameters
@@ -113,6 +113,8 @@ def check_values(function: str, argument: str, rows: Rows2D) -> None:
         Named in messages.
     rows : ndarray of shape (n, d)
         As `as_rows` returns them.
+    threads : int, default 1
+        Threads that look at them.
 
     Raises
     ------
@@ -122,7 +124,7 @@ def check_values(function: str, argument: str, rows: Rows2D) -> None:
     n, d = rows.shape
     step = max(1, _BLOCK_BYTES // (d * rows.itemsize))
     for start in range(0, n, step):
-        infinite, large = core.first_bad_row(rows, start, min(start + step, n), LARGEST)
+        infinite, large = core.first_bad_row(rows, start, min(start + step, n), LARGEST, threads)
         if infinite >= 0 and not 0 <= large < infinite:
             column = int(np.argmin(np.isfinite(rows[infinite])))
             got = f"{rows[infinite, column]} in row {infinite}, column {column}"

@@ -275,8 +275,8 @@ def real_and_fake(
     counts, many = arrays.as_neighbour_counts(function, k, upper, "min(n, m)-1")
     arrays.check_ties(function, ties)
     session.require_memory([rows, others], max(counts))
-    arrays.check_values(function, "real", rows)
-    arrays.check_values(function, "fake", others)
+    arrays.check_values(function, "real", rows, session.threads)
+    arrays.check_values(function, "fake", others, session.threads)
     return Rows(rows), Rows(others), counts, many
 
 

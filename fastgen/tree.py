@@ -325,9 +325,10 @@ def _require_few(where: Floats, bound: Floats, pool: Groups, threads: int) -> In
 
 def _nearest(where: Floats, pool: Groups, k: int, threads: int) -> tuple[Floats, Integers]:
     """Return the distance of the k-th nearest group by the tree's reckoning, and all k of them."""
+    kd_tree = pool.tree  # built here, not by the threads
 
     def call(part: slice) -> tuple[Floats, Integers]:
-        distances, groups = pool.tree.query(where[part], k=k)
+        distances, groups = kd_tree.query(where[part], k=k)
         return distances.reshape(-1, k)[:, -1], groups.astype(np.int64).ravel()
 
     parts = by_parts(call, len(where), threads)
@@ -335,8 +336,10 @@ def _nearest(where: Floats, pool: Groups, k: int, threads: int) -> tuple[Floats,
 
 
 def _lengths(where: Floats, bound: Floats, pool: Groups, threads: int) -> Integers:
+    kd_tree = pool.tree
+
     def call(part: slice) -> Integers:
-        lengths = pool.tree.query_ball_point(where[part], bound[part], return_length=True)
+        lengths = kd_tree.query_ball_point(where[part], bound[part], return_length=True)
         return np.asarray(lengths, dtype=np.int64)
 
     return np.concatenate(by_parts(call, len(where), threads))
@@ -344,9 +347,10 @@ def _lengths(where: Floats, bound: Floats, pool: Groups, threads: int) -> Intege
 
 def _members(where: Floats, bound: Floats, pool: Groups, threads: int, total: int) -> Integers:
     """Return the groups in each ball, one ball after the other; `total` of them."""
+    kd_tree = pool.tree
 
     def call(part: slice) -> Any:
-        return pool.tree.query_ball_point(where[part], bound[part], return_sorted=False)
+        return kd_tree.query_ball_point(where[part], bound[part], return_sorted=False)
 
     lists = itertools.chain.from_iterable(by_parts(call, len(where), threads))
     return np.fromiter(itertools.chain.from_iterable(lists), dtype=np.int64, count=total)

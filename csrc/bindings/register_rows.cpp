@@ -48,18 +48,19 @@ py::array_t<double> pair_sq_distances(const py::array& x, const py::array& y, co
 void register_rows(py::module_& m) {
   m.def(
       "first_bad_row",
-      [](const py::array& x, std::int64_t start, std::int64_t stop, double limit) {
+      [](const py::array& x, std::int64_t start, std::int64_t stop, double limit, int threads) {
         const RowView rows = row_view(x);
         FASTGEN_CHECK(0 <= start && start <= stop && stop <= rows.n);
         const cpu::Kernels& kernels = cpu::select_kernels(cpu::instruction_sets().front());
         cpu::BadRows bad;
         {
           const py::gil_scoped_release release;  // `x` keeps the rows alive
-          bad = cpu::first_bad_rows(rows, start, stop, limit, kernels);
+          bad = cpu::first_bad_rows(rows, start, stop, limit, kernels, threads);
         }
         return py::make_tuple(bad.not_finite, bad.too_large);
       },
-      py::arg("x").noconvert(), py::arg("start"), py::arg("stop"), py::arg("limit"));
+      py::arg("x").noconvert(), py::arg("start"), py::arg("stop"), py::arg("limit"),
+      py::arg("threads"));
   m.def("bfloat16_to_float32", &bfloat16_to_float32, py::arg("capsule"));
   m.def("pair_sq_distances", &pair_sq_distances, py::arg("x").noconvert(), py::arg("y").noconvert(),
         py::arg("i").noconvert(), py::arg("j").noconvert(), py::arg("isa"), py::arg("threads"));

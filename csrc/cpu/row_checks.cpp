@@ -11,17 +11,31 @@
 namespace fastgen::cpu {
 
 BadRows first_bad_rows(const RowView& rows, std::int64_t start, std::int64_t stop, double limit,
-                       const Kernels& kernels) {
-  BadRows bad;
-  for (std::int64_t row = start; row < stop; ++row) {
-    const double largest = kernels.largest_magnitude(rows.row(row), rows.dtype, rows.d);
-    if (!std::isfinite(largest)) {
-      bad.not_finite = row;
-      break;
+                       const Kernels& kernels, int threads) {
+  constexpr std::int64_t kRowsPerTask = 256;
+  Tasks tasks;
+  tasks.reset((stop - start + kRowsPerTask - 1) / kRowsPerTask);
+  std::vector<BadRows> found(tasks.count);
+  while (!run_tasks(tasks, threads, deadline_after(3600), [&](int, std::int64_t task) {
+    BadRows& bad = found[task];
+    const std::int64_t begin = start + task * kRowsPerTask;
+    const std::int64_t end = std::min(stop, begin + kRowsPerTask);
+    for (std::int64_t row = begin; row < end && bad.not_finite < 0; ++row) {
+      const double largest = kernels.largest_magnitude(rows.row(row), rows.dtype, rows.d);
+      if (!std::isfinite(largest)) {
+        bad.not_finite = row;
+      } else if (largest > limit && bad.too_large < 0) {
+        bad.too_large = row;
+      }
     }
-    if (largest > limit && bad.too_large < 0) bad.too_large = row;
+  })) {
   }
-  return bad;
+  BadRows first;
+  for (const BadRows& bad : found) {
+    if (first.not_finite < 0) first.not_finite = bad.not_finite;
+    if (first.too_large < 0) first.too_large = bad.too_large;
+  }
+  return first;
 }
 
 void widen_bfloat16(const std::uint16_t* data, std::int64_t n, std::int64_t d,

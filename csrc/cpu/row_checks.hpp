@@ -13,7 +13,7 @@ struct BadRows {
 };
 
 BadRows first_bad_rows(const RowView& rows, std::int64_t start, std::int64_t stop, double limit,
-                       const Kernels& kernels);
+                       const Kernels& kernels, int threads = 1);
 
 // out [n, d] from bfloat16 at data[i * row_stride + j * column_stride] (strides in elements).
 void widen_bfloat16(const std::uint16_t* data, std::int64_t n, std::int64_t d,

@@ -99,7 +99,7 @@ def knn_radii(
         arrays.check_has_neighbours("knn_radii", "x", rows)
         counts, many = arrays.as_neighbour_counts("knn_radii", k, len(rows) - 1)
         session.require_memory([rows], max(counts))
-        arrays.check_values("knn_radii", "x", rows)
+        arrays.check_values("knn_radii", "x", rows, session.threads)
         distinct = sorted(set(counts))
         squares, _ = session.sq_knn(Rows(rows), None, distinct)
         radii = [np.sqrt(squares[:, distinct.index(count)]) for count in counts]
@@ -210,9 +210,9 @@ def nearest(
             rows, others = arrays.as_pair("nearest", "x", x, "y", y)
             counts, many = arrays.as_neighbour_counts("nearest", k, len(others), "m")
         session.require_memory([rows] if y is None else [rows, others], max(counts))
-        arrays.check_values("nearest", "x", rows)
+        arrays.check_values("nearest", "x", rows, session.threads)
         if y is not None:
-            arrays.check_values("nearest", "y", others)
+            arrays.check_values("nearest", "y", others, session.threads)
         pool = None if y is None else Rows(others)
         ranks = range(1, max(counts) + 1)
         squares, indices = session.sq_knn(Rows(rows), pool, ranks, indices=True)
