@@ -14,11 +14,29 @@ from fastgen._errors import fail
 #: Paths a caller may force. "auto" lets the engine choose between its int8 and float32 tiles.
 PATHS = ("auto", "int8", "float32", "scan", "tree")
 
-#: Below this many features int8 cannot tell close neighbours apart, and a tree wins.
+#: Below this many features int8 cannot tell close neighbours apart in large sets, and a tree wins.
 TREE_BELOW_D = 8
 
-#: Fewer pairs than this are scanned faster than a tree is built.
-TREE_FROM_PAIRS = 2000 * 2000
+
+def tree_from_pairs(d: int) -> int:
+    """Return the number of pairs from which a tree beats the engine.
+
+    Measured on normal and clustered rows, 2 cores: about 2,000 rows against themselves in up to 4
+    dimensions; in 5 to 7, where a search visits more of the tree, between 5,000 and 100,000.
+
+    Parameters
+    ----------
+    d : int
+        Features, below `TREE_BELOW_D`.
+
+    Returns
+    -------
+    int
+        Pairs.
+    """
+    rows = 2_000 if d <= 4 else 20_000
+    return rows * rows
+
 
 #: Candidates that the engine keeps per row, and the largest k it can serve with them: a list has
 #: to hold 2 k and some slack, or it would be compressed all the time.
@@ -46,8 +64,8 @@ def choose_path(n: int, m: int, d: int, k: int = 0) -> str:
     str
         "tree", "scan" or "auto".
     """
-    if d < TREE_BELOW_D:
-        return "tree" if n * m >= TREE_FROM_PAIRS else "scan"
+    if d < TREE_BELOW_D and n * m >= tree_from_pairs(d):
+        return "tree"
     return "scan" if k > LARGEST_LIST_K else "auto"
 
 

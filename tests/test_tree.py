@@ -135,9 +135,12 @@ def test_any_values(data, d, n, m, k):
 
 
 def test_the_planner_takes_the_tree_for_large_narrow_sets(monkeypatch):
-    assert plan.choose_path(2000, 2000, 7, 5) == "tree"
+    assert plan.choose_path(2000, 2000, 4, 5) == "tree"
     assert plan.choose_path(1000, 4000, 1) == "tree"
-    assert plan.choose_path(1000, 3000, 1) == "scan"
+    assert plan.choose_path(1000, 3000, 1) == "auto"
+    assert plan.choose_path(10_000, 40_000, 7, 5) == "tree"
+    assert plan.choose_path(10_000, 30_000, 5, 5) == "auto"
+    assert plan.choose_path(1000, 1000, 1, 481) == "scan"
     assert plan.choose_path(10**6, 10**6, 8, 5) == "auto"
     assert plan.choose_path(10**6, 10**6, 8, 481) == "scan"
     calls = []

@@ -315,12 +315,13 @@ Strip Join::load_strip(Worker& worker, const StripRange& range, const Terms& col
     strip.rows = out;
     strip.row_stride = depth * 4;
   } else if (k.load_rows_int8) {
-    k.load_rows_int8(x_.set->quantised(range.row), depth, range.rows, depth, worker.rows.data());
+    k.load_rows_int8(x_.set->quantised(range.row), x_.set->stride(), range.rows, depth,
+                     worker.rows.data());
     strip.rows = worker.rows.data();
     strip.row_stride = depth * k.int8_item;
   } else {
     strip.rows = x_.set->quantised(range.row);
-    strip.row_stride = depth;
+    strip.row_stride = x_.set->stride();
   }
   return strip;
 }

@@ -63,7 +63,7 @@ void Prepared::begin_phase(Phase phase) {
       scale_.assign(slots(), 0.0);
       magnitude_ = error_ = square_ = scale_;
       // Rows past the end are read by the last strip and never counted.
-      quantised_.reset((slots() + kStripRows) * depth());
+      quantised_.reset((slots() + kStripRows) * stride());
       tasks_.reset(task_count(slots()));
       break;
     case Phase::done:
@@ -214,7 +214,7 @@ void Prepared::quantise_rows(int worker, std::int64_t task) {
     while (slot >= parts_[part].end) ++part;
     row.row = row_of_slot(slot);
     row.centre = parts_[part].centre.data();
-    row.quantised = quantised_.data() + slot * depth();
+    row.quantised = quantised_.data() + slot * stride();
     kernels_->quantise(&row);
     scale_[slot] = row.scale;
     magnitude_[slot] = row.magnitude;

@@ -47,6 +47,8 @@ class Prepared {
 
   std::int64_t slots() const { return groups_.size(); }
   std::int64_t depth() const { return rotation_.depth(); }
+  // Bytes between quantised rows: an odd number of cache lines, or rows of 2048 would share two sets.
+  std::int64_t stride() const { return depth() % 128 == 0 ? depth() + 64 : depth(); }
   // Exact power of two that brings the largest |z| to at most 2^40.
   double unit() const { return unit_; }
   const void* row_of_slot(std::int64_t slot) const { return rows_.row(first_row(slot)); }
@@ -55,7 +57,7 @@ class Prepared {
   std::int32_t group(std::int64_t slot) const { return group_[slot]; }
 
   // In units of z = R (x - c) * unit, by slot.
-  const std::uint8_t* quantised(std::int64_t slot) const { return quantised_.data() + slot * depth(); }
+  const std::uint8_t* quantised(std::int64_t slot) const { return quantised_.data() + slot * stride(); }
   double scale(std::int64_t slot) const { return scale_[slot]; }
   double magnitude(std::int64_t slot) const { return magnitude_[slot]; }
   double error(std::int64_t slot) const { return error_[slot]; }

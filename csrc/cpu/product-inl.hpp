@@ -7,8 +7,13 @@
 //
 // Cost per 8 x 48 tile on AVX-512: 24 vpdpbusd for 11 loads every 4 features; 28 of 32 registers.
 
-// Features between two visits of the products in memory: 8 biased rows of 4096 stay in a 48 KB L1.
+// Features between two visits of the products in memory, so that the rows stay in a 48 KB L1: 32 of
+// 1024 for AMX tiles, 8 of 4096 for the rest.
+#if defined(FASTGEN_PRODUCT_AMX)
+constexpr std::int64_t kInt8Depth = 1024;
+#else
 constexpr std::int64_t kInt8Depth = 4096;
+#endif
 // Longest chain of float32 additions; the error bound in bounds.hpp depends on it.
 constexpr std::int64_t kFloatDepth = 256;
 
