@@ -95,7 +95,7 @@ def check_path(function: str, path: str | None) -> str | None:
 
 
 def bytes_needed(shapes: Sequence[tuple[int, int]], k: int = 0, path: str = "auto") -> int:
-    """Estimate the memory a call takes beyond its inputs.
+    """Estimate the memory a call takes beyond its inputs, from above.
 
     Parameters
     ----------
@@ -109,13 +109,18 @@ def bytes_needed(shapes: Sequence[tuple[int, int]], k: int = 0, path: str = "aut
     Returns
     -------
     int
-        Bytes: the int8 copy (rows padded to 64), 64 bytes per row per neighbour, and a fixed part;
-        for "tree" two float64 copies of the rows instead of the int8 copy, for "scan" none.
+        Bytes: a fixed part, and for each row its int8 copy (padded to 64) with 64 bytes per
+        neighbour; for "tree" two float64 copies, indices and the results; for "scan" the results.
     """
     total = _FIXED_BYTES
     for n, d in shapes:
-        copy = {"tree": 16 * d, "scan": 0}.get(path, -(-d // 64) * 64)
-        total += n * (copy + 64 * max(k, 1))
+        if path == "tree":
+            row = 32 * d + 96 + 32 * k
+        elif path == "scan":
+            row = 32 + 16 * k
+        else:
+            row = -(-d // 64) * 64 + 64 * max(k, 1)
+        total += n * row
     return total
 
 

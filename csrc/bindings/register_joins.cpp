@@ -23,41 +23,38 @@ py::dict counters(std::int64_t pairs, std::int64_t hits, std::int64_t rechecked)
   return result;
 }
 
-// An engine with the Python objects it reads from: they must not go before it.
+// Engines hold the Python objects that they read and write: those must not go before them.
 class KnnEngine {
  public:
-  KnnEngine(py::object x, py::object y, std::vector<std::int64_t> ranks, bool indices, int threads)
+  KnnEngine(py::object x, py::object y, const std::vector<std::int64_t>& ranks, bool indices,
+            int threads)
       : x_(std::move(x)),
         y_(std::move(y)),
-        n_(x_.cast<PreparedRows&>().rows().rows().n),
-        indices_(indices),
+        sq_({rows_of(x_), static_cast<std::int64_t>(ranks.size())}),
+        indices_(indices ? py::array_t<std::int64_t>(
+                               {rows_of(x_), static_cast<std::int64_t>(ranks.size())})
+                         : py::array_t<std::int64_t>(0)),
+        wants_indices_(indices),
         engine_(x_.cast<PreparedRows&>().rows(),
-                y_.is_none() ? nullptr : &y_.cast<PreparedRows&>().rows(), std::move(ranks), indices,
-                threads) {}
+                y_.is_none() ? nullptr : &y_.cast<PreparedRows&>().rows(), ranks,
+                sq_.mutable_data(), indices ? indices_.mutable_data() : nullptr, threads) {}
 
   double advance(double seconds) { return engine_.advance(seconds); }
   py::tuple finish() const {
-    py::array_t<double> sq({n_, engine_.rank_count()});
-    py::object indices = py::none();
-    std::int64_t* index = nullptr;
-    if (indices_) {
-      py::array_t<std::int64_t> array({n_, engine_.rank_count()});
-      index = array.mutable_data();
-      indices = array;
-    }
-    double* values = sq.mutable_data();
-    {
-      const py::gil_scoped_release release;  // both arrays are ours
-      engine_.finish(values, index);
-    }
-    return py::make_tuple(sq, indices);
+    FASTGEN_CHECK(engine_.done());
+    return py::make_tuple(sq_, wants_indices_ ? py::object(indices_) : py::object(py::none()));
   }
   py::dict counted() const { return counters(engine_.pairs(), engine_.hits(), engine_.rechecked()); }
 
  private:
+  static std::int64_t rows_of(const py::object& set) {
+    return set.cast<PreparedRows&>().rows().rows().n;
+  }
+
   py::object x_, y_;
-  std::int64_t n_;
-  bool indices_;
+  py::array_t<double> sq_;
+  py::array_t<std::int64_t> indices_;
+  bool wants_indices_;
   cpu::Knn engine_;
 };
 

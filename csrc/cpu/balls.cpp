@@ -13,20 +13,6 @@ namespace {
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr std::int64_t kSlotsPerTask = 4;
 
-// Calls member(row) for every row of a slot.
-template <class Member>
-void each_row(const Prepared& set, std::int64_t slot, Member&& member) {
-  const Groups& groups = set.groups();
-  const std::int32_t group = set.group(slot);
-  if (groups.distinct()) {
-    member(groups.first[group]);
-  } else {
-    for (std::int64_t i = groups.start[group]; i < groups.start[group + 1]; ++i) {
-      member(groups.members[i]);
-    }
-  }
-}
-
 }  // namespace
 
 void Balls::Side::begin(const Prepared& rows, const double* radii_given, std::int64_t radii) {

@@ -8,13 +8,9 @@ namespace fastgen::cpu {
 Groups group_identical(const RowView& rows, const Kernels& kernels,
                        const std::vector<std::uint64_t>& hashes) {
   const std::int64_t n = rows.n;
-  std::vector<std::int32_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-    const std::uint64_t x = hashes[a];
-    const std::uint64_t y = hashes[b];
-    return x != y ? x < y : a < b;
-  });
+  std::vector<std::pair<std::uint64_t, std::int32_t>> order(n);
+  for (std::int32_t row = 0; row < n; ++row) order[row] = {hashes[row], row};
+  std::sort(order.begin(), order.end());
 
   // representative[i]: the smallest row equal to row i.
   std::vector<std::int32_t> representative(n);
@@ -23,11 +19,11 @@ Groups group_identical(const RowView& rows, const Kernels& kernels,
   std::vector<std::int32_t> leaders;  // distinct rows within one run of equal hashes
   for (std::size_t begin = 0; begin < order.size();) {
     std::size_t end = begin + 1;
-    const std::uint64_t hash = hashes[order[begin]];
-    while (end < order.size() && hashes[order[end]] == hash) ++end;
-    leaders.assign(1, order[begin]);
+    const std::uint64_t hash = order[begin].first;
+    while (end < order.size() && order[end].first == hash) ++end;
+    leaders.assign(1, order[begin].second);
     for (std::size_t i = begin + 1; i < end; ++i) {
-      const std::int32_t row = order[i];
+      const std::int32_t row = order[i].second;
       const auto same = std::find_if(leaders.begin(), leaders.end(), [&](std::int32_t leader) {
         return kernels.equal_rows(rows.row(leader), rows.row(row), rows.dtype, rows.d);
       });

@@ -76,22 +76,22 @@ class Knn::Emit final : public Consumer {
   std::atomic<std::int64_t>& hits_;
 };
 
-Knn::Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, bool indices,
-         int threads)
+Knn::Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, double* sq,
+         std::int64_t* indices, int threads)
     : x_(x),
       y_(y ? *y : x),
       self_(y == nullptr),
-      indices_(indices),
       scan_(x.path() == Path::scan || (y && y->path() == Path::scan)),
       may_switch_(x.path() == Path::automatic && y_.path() == Path::automatic),
       ranks_(std::move(ranks)),
+      sq_(sq),
+      indices_(indices),
       threads_(threads) {
   FASTGEN_CHECK(!ranks_.empty() && ranks_.front() >= 1);
   FASTGEN_CHECK(std::is_sorted(ranks_.begin(), ranks_.end()));
   k_ = ranks_.back();
   FASTGEN_CHECK(k_ <= y_.rows().n - (self_ ? 1 : 0));
   if (scan_) {
-    found_.resize(x_.slots());
     tasks_.reset(task_count(x_.slots(), 4));
     return;
   }
@@ -148,6 +148,7 @@ double Knn::advance(double seconds) {
               const std::int64_t end = std::min(x_.slots(), (task + 1) * kOwnersPerTask);
               for (std::int64_t slot = task * kOwnersPerTask; slot < end; ++slot) {
                 lists_->settle(slot, join_->worker(index).point.data());
+                write_slot(slot, lists_->begin(slot), lists_->end(slot));
               }
             })) {
           stage_ = Stage::done;
@@ -250,64 +251,53 @@ void Knn::scan_slot(std::int64_t slot, double* row, std::vector<Neighbour>& all)
   const std::size_t wanted = std::min<std::size_t>(all.size(), k_ + 1);
   std::nth_element(all.begin(), all.begin() + (wanted - 1), all.end(), order);
   std::sort(all.begin(), all.begin() + wanted, order);
-  if (indices_) {
-    found_[slot].assign(all.begin(), all.begin() + wanted);
-    return;
-  }
-  // Only the wanted ranks: k may be close to n, and n lists of k would be the n x n array.
-  std::vector<Neighbour>& found = found_[slot];
-  found.resize(ranks_.size());
-  std::int64_t covered = 0;
-  std::size_t rank = 0;
-  for (std::size_t i = 0; i < wanted && rank < ranks_.size(); ++i) {
-    covered += y_.copies(all[i].slot) - (self_ && all[i].slot == slot ? 1 : 0);
-    for (; rank < ranks_.size() && ranks_[rank] <= covered; ++rank) found[rank] = all[i];
-  }
+  write_slot(slot, all.data(), all.data() + wanted);
 }
 
-void Knn::write_row(std::int64_t row, const Neighbour* begin, const Neighbour* end, double* sq,
-                    std::int64_t* indices) const {
+void Knn::write_slot(std::int64_t slot, const Neighbour* begin, const Neighbour* end) {
   const Groups& groups = y_.groups();
   std::vector<std::pair<double, std::int64_t>> neighbours;
-  for (const Neighbour* p = begin; p != end; ++p) {
-    // Groups beyond the k-th neighbour's distance add nothing; those at it may hold smaller indices.
-    if (static_cast<std::int64_t>(neighbours.size()) >= k_ && p->key > neighbours.back().first) break;
-    const std::int32_t group = y_.group(p->slot);
-    const std::int64_t copies = groups.copies[group];
-    std::int64_t taken = 0;
-    for (std::int64_t c = 0; c < copies && taken <= k_; ++c) {
-      const std::int64_t member =
-          groups.distinct() ? groups.first[group] : groups.members[groups.start[group] + c];
-      if (self_ && member == row) continue;
-      neighbours.emplace_back(p->key, member);
-      ++taken;
+  if (!indices_) {
+    // Only the distances: every copy of a row has the same, its other copies at 0 among them.
+    std::int64_t covered = 0;
+    std::size_t rank = 0;
+    std::vector<double> found(ranks_.size());
+    for (const Neighbour* p = begin; p != end && rank < ranks_.size(); ++p) {
+      covered += y_.copies(p->slot) - (self_ && p->slot == slot ? 1 : 0);
+      for (; rank < ranks_.size() && ranks_[rank] <= covered; ++rank) found[rank] = p->key;
     }
+    FASTGEN_CHECK(rank == ranks_.size());
+    each_row(x_, slot, [&](std::int64_t row) {
+      std::copy(found.begin(), found.end(), sq_ + row * static_cast<std::int64_t>(found.size()));
+    });
+    return;
   }
-  std::sort(neighbours.begin(), neighbours.end());
-  FASTGEN_CHECK(static_cast<std::int64_t>(neighbours.size()) >= k_);
-  for (std::size_t r = 0; r < ranks_.size(); ++r) {
-    sq[r] = neighbours[ranks_[r] - 1].first;
-    if (indices) indices[r] = neighbours[ranks_[r] - 1].second;
-  }
-}
-
-void Knn::finish(double* sq, std::int64_t* indices) const {
-  FASTGEN_CHECK(stage_ == Stage::done && (indices_ || !indices));
-  const std::int64_t ranks = rank_count();
-  std::vector<std::int64_t> slot_of_group(x_.slots());
-  for (std::int64_t slot = 0; slot < x_.slots(); ++slot) slot_of_group[x_.group(slot)] = slot;
-  for (std::int64_t row = 0; row < x_.rows().n; ++row) {
-    const std::int64_t slot =
-        slot_of_group[x_.groups().distinct() ? row : x_.groups().group_of[row]];
-    double* out = sq + row * ranks;
-    if (scan_ && !indices_) {
-      for (std::int64_t r = 0; r < ranks; ++r) out[r] = found_[slot][r].key;
-    } else {
-      const Neighbour* begin = scan_ ? found_[slot].data() : lists_->begin(slot);
-      const Neighbour* end = scan_ ? begin + found_[slot].size() : lists_->end(slot);
-      write_row(row, begin, end, out, indices ? indices + row * ranks : nullptr);
+  each_row(x_, slot, [&](std::int64_t row) {
+    neighbours.clear();
+    for (const Neighbour* p = begin; p != end; ++p) {
+      // Groups beyond the k-th neighbour's distance add nothing; those at it may hold smaller indices.
+      if (static_cast<std::int64_t>(neighbours.size()) >= k_ && p->key > neighbours.back().first) {
+        break;
+      }
+      const std::int32_t group = y_.group(p->slot);
+      const std::int64_t copies = groups.copies[group];
+      std::int64_t taken = 0;
+      for (std::int64_t c = 0; c < copies && taken < k_; ++c) {
+        const std::int64_t member =
+            groups.distinct() ? groups.first[group] : groups.members[groups.start[group] + c];
+        if (self_ && member == row) continue;
+        neighbours.emplace_back(p->key, member);
+        ++taken;
+      }
     }
-  }
+    std::sort(neighbours.begin(), neighbours.end());
+    FASTGEN_CHECK(static_cast<std::int64_t>(neighbours.size()) >= k_);
+    const std::int64_t ranks = static_cast<std::int64_t>(ranks_.size());
+    for (std::int64_t r = 0; r < ranks; ++r) {
+      sq_[row * ranks + r] = neighbours[ranks_[r] - 1].first;
+      indices_[row * ranks + r] = neighbours[ranks_[r] - 1].second;
+    }
+  });
 }
 
 }  // namespace fastgen::cpu

@@ -13,14 +13,13 @@ namespace fastgen::cpu {
 class Knn {
  public:
   // y == nullptr: among the other rows of x. `ranks` (1-based) are the neighbours wanted, ascending.
-  Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, bool indices,
-      int threads);
+  // Results, written while it runs: sq [n, ranks] squared distances; indices [n, ranks] or null.
+  Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, double* sq,
+      std::int64_t* indices, int threads);
   ~Knn();
 
   double advance(double seconds);
-  std::int64_t rank_count() const { return static_cast<std::int64_t>(ranks_.size()); }
-  // sq: [n, ranks] squared distances; indices: [n, ranks] or null.
-  void finish(double* sq, std::int64_t* indices) const;
+  bool done() const { return stage_ == Stage::done; }
 
   std::int64_t pairs() const;
   std::int64_t hits() const { return hits_.load(); }
@@ -34,15 +33,16 @@ class Knn {
   void scan_slot(std::int64_t slot, double* row, std::vector<Neighbour>& all);
   void begin_sample();
   void sample_task(int index, std::int64_t task);
-  // The wanted ranks of one row from its slot's neighbours, which are sorted by (key, first row).
-  void write_row(std::int64_t row, const Neighbour* begin, const Neighbour* end, double* sq,
-                 std::int64_t* indices) const;
+  // Writes the wanted ranks of every copy of a slot; its neighbours are sorted by (key, first row).
+  void write_slot(std::int64_t slot, const Neighbour* begin, const Neighbour* end);
 
   const Prepared& x_;
   const Prepared& y_;
-  bool self_, indices_, scan_, may_switch_;
+  bool self_, scan_, may_switch_;
   std::vector<std::int64_t> ranks_;
   std::int64_t k_;
+  double* sq_;
+  std::int64_t* indices_;
   int threads_;
 
   std::unique_ptr<Join> join_;
@@ -54,9 +54,6 @@ class Knn {
   std::vector<float> sample_terms_[5];
   std::vector<bool> sampled_;  // parts of x whose thresholds have been set
   std::atomic<std::int64_t> hits_{0}, scanned_{0};
-
-  // Scan path: results by slot, since neighbours are found in one go.
-  std::vector<std::vector<Neighbour>> found_;
 };
 
 }  // namespace fastgen::cpu

@@ -99,4 +99,18 @@ class Prepared {
   std::vector<AlignedBuffer<float>> rotated_;
 };
 
+// Calls member(row) for every row of a slot, ascending.
+template <class Member>
+void each_row(const Prepared& set, std::int64_t slot, Member&& member) {
+  const Groups& groups = set.groups();
+  const std::int32_t group = set.group(slot);
+  if (groups.distinct()) {
+    member(static_cast<std::int64_t>(groups.first[group]));
+  } else {
+    for (std::int64_t i = groups.start[group]; i < groups.start[group + 1]; ++i) {
+      member(static_cast<std::int64_t>(groups.members[i]));
+    }
+  }
+}
+
 }  // namespace fastgen::cpu

@@ -98,15 +98,11 @@ Realism::Realism(const Prepared& x, const Prepared& y, const double* sq_radii_x,
       sq_radius_(x.slots(), std::numeric_limits<double>::quiet_NaN()),
       scan_(x.path() == Path::scan || y.path() == Path::scan),
       threads_(threads) {
-  const Groups& groups = x.groups();
   for (std::int64_t slot = 0; slot < x.slots(); ++slot) {
-    const std::int32_t group = x.group(slot);
-    const std::int64_t copies = groups.copies[group];
-    for (std::int64_t c = 0; c < copies; ++c) {
-      const double sq = sq_radii_x[groups.distinct() ? groups.first[group]
-                                                     : groups.members[groups.start[group] + c]];
-      if (!(sq <= sq_radius_[slot])) sq_radius_[slot] = std::isnan(sq) ? sq_radius_[slot] : sq;
-    }
+    each_row(x, slot, [&](std::int64_t row) {
+      const double sq = sq_radii_x[row];
+      if (!std::isnan(sq) && !(sq <= sq_radius_[slot])) sq_radius_[slot] = sq;
+    });
   }
   if (scan_) {
     scanned_.assign(y.slots(), 0.0);
@@ -176,7 +172,6 @@ double Realism::advance(double seconds) {
 
 void Realism::finish(double* sq_ratio_out) const {
   FASTGEN_CHECK(stage_ == Stage::done);
-  const Groups& groups = y_.groups();
   for (std::int64_t slot = 0; slot < y_.slots(); ++slot) {
     double value = 0;
     if (scan_) {
@@ -184,14 +179,7 @@ void Realism::finish(double* sq_ratio_out) const {
     } else if (lists_->begin(slot) != lists_->end(slot)) {
       value = -lists_->begin(slot)->key;
     }
-    const std::int32_t group = y_.group(slot);
-    if (groups.distinct()) {
-      sq_ratio_out[groups.first[group]] = value + 0.0;
-    } else {
-      for (std::int64_t i = groups.start[group]; i < groups.start[group + 1]; ++i) {
-        sq_ratio_out[groups.members[i]] = value + 0.0;
-      }
-    }
+    each_row(y_, slot, [&](std::int64_t row) { sq_ratio_out[row] = value + 0.0; });
   }
 }
 

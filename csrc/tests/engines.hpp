@@ -67,22 +67,17 @@ inline std::unique_ptr<cpu::Prepared> prepare(const Matrix& rows, const Way& way
   return prepared;
 }
 
-// The answer of one engine, however it was reached.
-inline void compare(const cpu::Knn& knn, const Neighbours& want, std::int64_t rows, bool indices) {
-  std::vector<double> sq(want.sq.size(), -1.0);
-  std::vector<std::int64_t> found(want.indices.size(), -1);
-  CHECK_EQUAL(knn.rank_count() * rows, static_cast<std::int64_t>(sq.size()));
-  knn.finish(sq.data(), indices ? found.data() : nullptr);
-  CHECK_ARRAYS(sq, want.sq);
-  if (indices) CHECK_ARRAYS(found, want.indices);
-}
-
 inline void check_knn(const cpu::Prepared& x, const cpu::Prepared* y, const Neighbours& want,
                       bool indices, const Way& way) {
   const About about(std::string(y ? "knn in y" : "knn in x") + (indices ? " with indices" : ""));
-  cpu::Knn knn(x, y, want.ranks, indices, way.threads);
+  std::vector<double> sq(want.sq.size(), -1.0);
+  std::vector<std::int64_t> found(want.indices.size(), -1);
+  CHECK_EQUAL(x.rows().n * static_cast<std::int64_t>(want.ranks.size()),
+              static_cast<std::int64_t>(sq.size()));
+  cpu::Knn knn(x, y, want.ranks, sq.data(), indices ? found.data() : nullptr, way.threads);
   complete(knn, way.step);
-  compare(knn, want, x.rows().n, indices);
+  CHECK_ARRAYS(sq, want.sq);
+  if (indices) CHECK_ARRAYS(found, want.indices);
 }
 
 // Null radii: that side is not asked for.
@@ -139,20 +134,22 @@ inline void check_problem(const Problem& p, const Way& way, bool everything) {
   check_realism(*x, *y, p.own_x, p.own_ratios, way);
 }
 
-// Every instruction set and path, threads and steps taking turns.
-inline void check_all_ways(const Problem& p) {
-  int turn = static_cast<int>(p.x.n % 4);
+// Every instruction set on one path, in turn int8 and float32, and where `thorough` on both; the paths
+// that differ above the kernels only on the first set. Threads, steps and questions take turns too.
+inline void check_all_ways(const Problem& p, bool thorough) {
+  static int problem = 0;
+  int turn = ++problem;
+  const auto solve = [&](const cpu::Kernels* k, cpu::Path path) {
+    ++turn;
+    check_problem(p, {k, path, (turn + problem / 3) % 4 + 1, turn % 3 ? 0.5 : 0.0}, turn % 5 < 2);
+  };
   for (const cpu::Kernels* k : all_kernels()) {
-    for (const cpu::Path path :
-         {cpu::Path::int8, cpu::Path::float32, cpu::Path::automatic, cpu::Path::scan}) {
-      // These two differ from the others above the kernels only.
-      const bool shared = path == cpu::Path::automatic || path == cpu::Path::scan;
-      if (shared && k != all_kernels().front()) continue;
-      const Way way{k, path, turn % 4 + 1, turn % 3 ? 0.5 : 0.0};
-      check_problem(p, way, turn % 2 == 0);
-      turn += 1 + (turn % 4 == 3);
-    }
+    const bool odd = turn % 2;
+    if (thorough || odd) solve(k, cpu::Path::int8);
+    if (thorough || !odd) solve(k, cpu::Path::float32);
   }
+  if (thorough || problem % 2) solve(all_kernels().front(), cpu::Path::automatic);
+  if (thorough || p.x.n * p.y.n < 60000) solve(all_kernels().front(), cpu::Path::scan);
 }
 
 }  // namespace fastgen::test

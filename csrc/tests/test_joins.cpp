@@ -19,9 +19,10 @@ using Values = std::vector<double>;
 std::int64_t rows(std::int64_t n) { return kEmulated && n > 100 ? n / 4 : n; }
 
 void solve(const std::string& name, const Values& x, const Values& y, std::int64_t d, DType dtype,
-           const Ranks& ranks = {1, 1, 4}) {
+           const Ranks& ranks = {1, 1, 4}, bool thorough = false) {
   check_all_ways(make_problem(name, make_matrix(x, d, dtype, Layout::padded),
-                              make_matrix(y, d, dtype, Layout::reversed), ranks));
+                              make_matrix(y, d, dtype, Layout::reversed), ranks),
+                 thorough);
 }
 
 // Values with a function applied.
@@ -49,8 +50,8 @@ Values joined(Values a, const Values& b) {
 
 void shapes() {
   Random random(1);
-  for (const std::int64_t d : {1, 2, 3, 8, 33}) {
-    for (const std::int64_t n : {1, 2, 3, 17, 40}) {
+  for (const std::int64_t d : {1, 2, 9, 33}) {
+    for (const std::int64_t n : {1, 2, 17, 40}) {
       const std::int64_t m = n == 17 ? 1 : n + 3;
       solve("normal n=" + std::to_string(n) + " d=" + std::to_string(d), normals(random, n * d),
             normals(random, m * d), d, d % 2 ? DType::float32 : DType::float64);
@@ -61,16 +62,17 @@ void shapes() {
 void several_blocks() {
   Random random(2);
   // A block holds up to 384 columns.
-  const std::int64_t n = rows(1190), m = rows(421);
+  const std::int64_t n = rows(890), m = rows(421);
   solve("normal d=3", normals(random, n * 3), normals(random, m * 3), 3, DType::float32, {1, 3, 5});
-  solve("normal d=64", normals(random, n * 64), normals(random, m * 64), 64, DType::float32);
-  solve("large k", normals(random, rows(500) * 16), normals(random, rows(300) * 16), 16,
-        DType::float64, {1, 50, kEmulated ? 70 : 270});
+  solve("normal d=64", normals(random, n * 64), normals(random, m * 64), 64, DType::float32, {1, 5},
+        true);
+  solve("large k", normals(random, rows(260) * 16), normals(random, rows(200) * 16), 16,
+        DType::float64, {1, 30, kEmulated ? 45 : 130});
 }
 
 void wide_rows() {
   Random random(3);
-  const Values x = normals(random, rows(150) * 2048), y = normals(random, rows(110) * 2048);
+  const Values x = normals(random, rows(120) * 2048), y = normals(random, rows(70) * 2048);
   const auto positive = [](double value, std::size_t) { return value > 0 ? value : 0.0; };
   solve("normal d=2048", x, y, 2048, DType::float32);
   solve("positive d=2048", mapped(x, positive), mapped(y, positive), 2048, DType::float16);
@@ -131,7 +133,7 @@ Values clusters(Random& random, const Values& centres, std::int64_t d, std::int6
 
 void tight_clusters() {
   Random random(6);
-  const std::int64_t d = 64, n = rows(1200), m = rows(600);
+  const std::int64_t d = 64, n = rows(640), m = rows(400);
   const Values centres = normals(random, 6 * d), others = normals(random, 3 * d);
   for (const double spread : {1e-2, 1e-4, 1e-6}) {
     const Values x = clusters(random, centres, d, n, spread);
@@ -158,7 +160,7 @@ void sets_apart() {
   solve("near zero and far", mapped(x, scaled(1e-30)), mapped(y, scaled(1e30)), d, DType::float32);
   const Problem mixed = make_problem("float16 against float64", make_matrix(x, d, DType::float16),
                                      make_matrix(y, d, DType::float64));
-  check_all_ways(mixed);
+  check_all_ways(mixed, true);
 }
 
 void extreme_values() {
@@ -187,7 +189,7 @@ void extreme_values() {
 // More rows than one task takes of a block.
 void many_rows() {
   Random random(9);
-  const std::int64_t d = 5, n = kEmulated ? 300 : 4500, m = 120;
+  const std::int64_t d = 5, n = kEmulated ? 300 : 4100, m = 70;
   const Values x = normals(random, n * d), y = normals(random, m * d);
   const Problem p = make_problem("many columns", make_matrix(y, d, DType::float32),
                                  make_matrix(x, d, DType::float32));
@@ -201,16 +203,15 @@ void many_rows() {
       const About about("many rows: " + describe(way));
       const auto a = prepare(rows, way), b = prepare(columns, way);
       check_knn(*a, b.get(), q.cross, true, way);
-      if (kEmulated) continue;
       // Against itself: the scan has been checked above, and brute force would take long.
+      if (std::string(k->name) == "portable") continue;
       const Way scan{k, cpu::Path::scan, 4, 0.5};
       static Neighbours want;
       if (want.sq.empty()) {
         want = Neighbours{{1, 4}, Values(n * 2), std::vector<std::int64_t>(n * 2)};
         const auto scanned = prepare(rows, scan);
-        cpu::Knn knn(*scanned, nullptr, want.ranks, true, scan.threads);
+        cpu::Knn knn(*scanned, nullptr, want.ranks, want.sq.data(), want.indices.data(), scan.threads);
         complete(knn, scan.step);
-        knn.finish(want.sq.data(), want.indices.data());
       }
       check_knn(*a, nullptr, want, true, way);
     }
@@ -223,9 +224,8 @@ void very_wide_rows() {
   const std::int64_t d = kEmulated ? 8200 : 131100;
   const Problem p = make_problem("very wide", make_matrix(normals(random, 7 * d), d, DType::float32),
                                  make_matrix(normals(random, 5 * d), d, DType::float32), {1, 3});
-  for (const cpu::Kernels* k : all_kernels()) {
-    check_problem(p, {k, cpu::Path::int8, 1, 0.5}, false);
-  }
+  check_problem(p, {all_kernels().front(), cpu::Path::int8, 1, 0.5}, false);
+  check_problem(p, {all_kernels().back(), cpu::Path::int8, 2, 0.0}, false);
 }
 
 }  // namespace
