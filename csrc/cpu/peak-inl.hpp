@@ -37,27 +37,27 @@ std::int64_t peak_int8(std::int64_t rounds) {
   return rounds * 24 * 64 * 2;
 }
 
-#elif defined(FASTGEN_VECTOR_AVX2)
+#elif defined(FASTGEN_VECTOR_AVX2) || defined(FASTGEN_VECTOR_SSE2)
 
 std::int64_t peak_int8(std::int64_t rounds) {
-  __m256i acc[12];
-  for (int i = 0; i < 12; ++i) acc[i] = _mm256_set1_epi32(i);
-  __m256i a = _mm256_set1_epi16(3);
-  const __m256i b = _mm256_set1_epi16(-5);
+  constexpr int kChains = 12;
+  Ints acc[kChains];
+  for (int i = 0; i < kChains; ++i) acc[i] = splat_ints(i);
+  Ints a = splat_ints(0x00030005);
+  const Ints b = splat_ints(0x00070002);
   for (std::int64_t r = 0; r < rounds; ++r) {
 #pragma GCC unroll 12
-    for (int i = 0; i < 12; ++i) {
+    for (int i = 0; i < kChains; ++i) {
       __asm__ volatile("" : "+x"(a));  // the product is new every time
-      acc[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(a, b));
+      acc[i] = add(acc[i], multiply_pairs(a, b));
     }
   }
-  __m256i sum = acc[0];
-  for (int i = 1; i < 12; ++i) sum = _mm256_xor_si256(sum, acc[i]);
-  alignas(32) int kept[8];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(kept), sum);
-  volatile int sink = kept[0];
+  for (int i = 1; i < kChains; ++i) acc[0] = add(acc[0], acc[i]);
+  std::int32_t kept[kLanes];
+  store(kept, acc[0]);
+  volatile std::int32_t sink = kept[0];
   (void)sink;
-  return rounds * 12 * 16 * 2;
+  return rounds * kChains * kLanes * 4;
 }
 
 #else

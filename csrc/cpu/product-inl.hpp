@@ -128,80 +128,41 @@ inline void multiply_int8(const Int8Row* rows, std::int64_t stride, const Int8Co
   }
 }
 
-#elif defined(FASTGEN_VECTOR_AVX2)
+#elif defined(FASTGEN_VECTOR_AVX2) || defined(FASTGEN_VECTOR_SSE2)
 
 // Without VNNI: 16-bit multiply-add, whose pair sums fit int32 (2 * 127^2).
 constexpr int kInt8Rows = 4;
-constexpr int kInt8Panel = 16;
+constexpr int kInt8Panel = 2 * kLanes;
 constexpr int kInt8Group = 2;
 using Int8Row = std::int16_t;
 using Int8Column = std::int16_t;
 
 inline void multiply_int8(const Int8Row* rows, std::int64_t stride, const Int8Column* panel,
                           std::int64_t depth, const std::int32_t* start, std::int32_t* out) {
-  __m256i acc[kInt8Rows][2];
-#pragma GCC unroll 4
-  for (int i = 0; i < kInt8Rows; ++i) {
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) acc[i][j] = load(start ? start + 8 * j : out + i * kInt8Panel + 8 * j);
-  }
-  for (std::int64_t k = 0; k < depth; k += kInt8Group) {
-    const __m256i* column = reinterpret_cast<const __m256i*>(panel + k * kInt8Panel);
-    const __m256i b0 = _mm256_loadu_si256(column);
-    const __m256i b1 = _mm256_loadu_si256(column + 1);
-#pragma GCC unroll 4
-    for (int i = 0; i < kInt8Rows; ++i) {
-      std::int32_t pair;
-      __builtin_memcpy(&pair, rows + i * stride + k, 4);
-      const __m256i a = _mm256_set1_epi32(pair);
-      acc[i][0] = _mm256_add_epi32(acc[i][0], _mm256_madd_epi16(a, b0));
-      acc[i][1] = _mm256_add_epi32(acc[i][1], _mm256_madd_epi16(a, b1));
-    }
-  }
+  Ints acc[kInt8Rows][2];
 #pragma GCC unroll 4
   for (int i = 0; i < kInt8Rows; ++i) {
 #pragma GCC unroll 2
     for (int j = 0; j < 2; ++j) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i * kInt8Panel + 8 * j), acc[i][j]);
+      acc[i][j] = load(start ? start + kLanes * j : out + i * kInt8Panel + kLanes * j);
     }
   }
-}
-
-#elif defined(FASTGEN_VECTOR_SSE2)
-
-constexpr int kInt8Rows = 4;
-constexpr int kInt8Panel = 8;
-constexpr int kInt8Group = 2;
-using Int8Row = std::int16_t;
-using Int8Column = std::int16_t;
-
-inline void multiply_int8(const Int8Row* rows, std::int64_t stride, const Int8Column* panel,
-                          std::int64_t depth, const std::int32_t* start, std::int32_t* out) {
-  __m128i acc[kInt8Rows][2];
-#pragma GCC unroll 4
-  for (int i = 0; i < kInt8Rows; ++i) {
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) acc[i][j] = load(start ? start + 4 * j : out + i * kInt8Panel + 4 * j);
-  }
   for (std::int64_t k = 0; k < depth; k += kInt8Group) {
-    const __m128i* column = reinterpret_cast<const __m128i*>(panel + k * kInt8Panel);
-    const __m128i b0 = _mm_loadu_si128(column);
-    const __m128i b1 = _mm_loadu_si128(column + 1);
+    const Ints b0 = load_pairs(panel + k * kInt8Panel);
+    const Ints b1 = load_pairs(panel + k * kInt8Panel + 2 * kLanes);
 #pragma GCC unroll 4
     for (int i = 0; i < kInt8Rows; ++i) {
       std::int32_t pair;
       __builtin_memcpy(&pair, rows + i * stride + k, 4);
-      const __m128i a = _mm_set1_epi32(pair);
-      acc[i][0] = _mm_add_epi32(acc[i][0], _mm_madd_epi16(a, b0));
-      acc[i][1] = _mm_add_epi32(acc[i][1], _mm_madd_epi16(a, b1));
+      const Ints a = splat_ints(pair);
+      acc[i][0] = add(acc[i][0], multiply_pairs(a, b0));
+      acc[i][1] = add(acc[i][1], multiply_pairs(a, b1));
     }
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kInt8Rows; ++i) {
 #pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i * kInt8Panel + 4 * j), acc[i][j]);
-    }
+    for (int j = 0; j < 2; ++j) store(out + i * kInt8Panel + kLanes * j, acc[i][j]);
   }
 }
 

@@ -54,16 +54,22 @@ inline unsigned less_equal(Floats a, Floats b) {
 inline unsigned less(Floats a, Floats b) {
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
 }
+inline void store(std::int32_t* p, Ints a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a);
+}
+inline Ints splat_ints(std::int32_t a) { return _mm256_set1_epi32(a); }
+inline Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
+inline Ints load_pairs(const std::int16_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline Ints multiply_pairs(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
 inline __m256i spread_mask(unsigned mask) {
   const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
   return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(mask)), bits),
                             bits);
 }
 inline void add_where(std::int32_t* p, unsigned mask, std::int32_t value) {
-  __m256i* q = reinterpret_cast<__m256i*>(p);
-  _mm256_storeu_si256(q, _mm256_add_epi32(_mm256_loadu_si256(q),
-                                          _mm256_and_si256(spread_mask(mask),
-                                                           _mm256_set1_epi32(value))));
+  store(p, add(load(p), _mm256_and_si256(spread_mask(mask), splat_ints(value))));
 }
 inline std::int32_t sum_where(const std::int32_t* p, unsigned mask) {
   alignas(32) std::int32_t kept[8];
@@ -98,14 +104,21 @@ inline unsigned less_equal(Floats a, Floats b) {
 inline unsigned less(Floats a, Floats b) {
   return static_cast<unsigned>(_mm_movemask_ps(_mm_cmplt_ps(a, b)));
 }
+inline void store(std::int32_t* p, Ints a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a);
+}
+inline Ints splat_ints(std::int32_t a) { return _mm_set1_epi32(a); }
+inline Ints add(Ints a, Ints b) { return _mm_add_epi32(a, b); }
+inline Ints load_pairs(const std::int16_t* p) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+inline Ints multiply_pairs(Ints a, Ints b) { return _mm_madd_epi16(a, b); }
 inline __m128i spread_mask(unsigned mask) {
   const __m128i bits = _mm_setr_epi32(1, 2, 4, 8);
   return _mm_cmpeq_epi32(_mm_and_si128(_mm_set1_epi32(static_cast<int>(mask)), bits), bits);
 }
 inline void add_where(std::int32_t* p, unsigned mask, std::int32_t value) {
-  __m128i* q = reinterpret_cast<__m128i*>(p);
-  _mm_storeu_si128(
-      q, _mm_add_epi32(_mm_loadu_si128(q), _mm_and_si128(spread_mask(mask), _mm_set1_epi32(value))));
+  store(p, add(load(p), _mm_and_si128(spread_mask(mask), splat_ints(value))));
 }
 inline std::int32_t sum_where(const std::int32_t* p, unsigned mask) {
   alignas(16) std::int32_t kept[4];
