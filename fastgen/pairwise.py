@@ -68,8 +68,11 @@ def sq_knn(
     with Session("sq_knn", **options) as session:
         rows, others = _two_sets("sq_knn", x, x if y is None else y)
         upper, formula = (others.n, "m") if y is not None else (rows.n - 1, "n-1")
-        count = arrays.as_neighbour_counts("sq_knn", k, upper, formula)[0][0]
-        session.require_memory([rows.values], count)
+        counts, many = arrays.as_neighbour_counts("sq_knn", k, upper, formula)
+        if many:
+            fail("sq_knn", "k", "to be one int", repr(k), error=TypeError)
+        count = counts[0]
+        session.require_memory([rows.values] if y is None else [rows.values, others.values], count)
         pool = None if y is None else others
         return session.sq_knn(rows, pool, range(1, count + 1), indices=indices)
 
@@ -126,6 +129,11 @@ def ball_counts(
         arrays.check_ties("ball_counts", ties)
         radii_x = _sq_radii("ball_counts", "sq_radii_x", sq_radii_x, rows.n)
         radii_y = _sq_radii("ball_counts", "sq_radii_y", sq_radii_y, others.n)
+        if radii_x is None and radii_y is None:
+            fail("ball_counts", "sq_radii_x", "or `sq_radii_y`", "neither")
+        if radii_x is not None and radii_y is not None and len(radii_x) != len(radii_y):
+            condition = f"with as many radii as `sq_radii_x`, {len(radii_x)}"
+            fail("ball_counts", "sq_radii_y", condition, str(len(radii_y)))
         session.require_memory([rows.values, others.values])
         return session.ball_counts(rows, others, radii_x, radii_y, ties=ties)
 
@@ -166,6 +174,8 @@ def sq_realism(x: object, y: object, sq_radii_x: object, **options: Unpack[Optio
         radii = _sq_radii("sq_realism", "sq_radii_x", sq_radii_x, rows.n)
         if radii is None or len(radii) != 1:
             fail("sq_realism", "sq_radii_x", f"of shape ({rows.n},)", "no or several radii")
+        if (radii < 0).any():
+            fail("sq_realism", "sq_radii_x", "of at least 0, or NaN", str(radii.min()))
         session.require_memory([rows.values, others.values])
         return session.sq_realism(rows, others, radii[0])
 
@@ -296,6 +306,6 @@ def _sq_radii(function: str, argument: str, radii: Any, count: int) -> Floats | 
     if radii is None:
         return None
     values = np.ascontiguousarray(np.atleast_2d(np.asarray(radii, dtype=np.float64)))
-    if values.ndim != 2 or values.shape[1] != count:
+    if values.ndim != 2 or values.shape[1] != count or len(values) == 0:
         fail(function, argument, f"of shape (r, {count}) or ({count},)", f"shape {values.shape}")
     return values

@@ -38,12 +38,14 @@ def tree_from_pairs(d: int) -> int:
     return rows * rows
 
 
-#: Candidates that the engine keeps per row, and the largest k it can serve with them: a list has
-#: to hold 2 k and some slack, or it would be compressed all the time.
-LIST_CAPACITY = 1024
-LARGEST_LIST_K = (LIST_CAPACITY - 64) // 2
+#: The largest k that the engine's sorted lists serve. Their upkeep grows with k: at n = 4,000,
+#: d = 256 they take 0.4 of a float64 scan's time for k = 100, and twice as long for k = 400.
+LARGEST_LIST_K = 256
 
-_FIXED_BYTES = 64 << 20  # tiles, thread scratch, pair buffers; does not grow with n
+_FIXED_BYTES = 32 << 20  # the module, interpreter objects, thread stacks; does not grow with n
+_THREAD_BYTES = 2 << 20  # packed columns, products and hits of one thread
+_FEATURE_BYTES = 800  # of one thread per feature: float32 strips and panels, one row as float64
+_ROW_BYTES = 560  # norms and bounds, groups, candidate lists, counts
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -94,7 +96,9 @@ def check_path(function: str, path: str | None) -> str | None:
     return path
 
 
-def bytes_needed(shapes: Sequence[tuple[int, int]], k: int = 0, path: str = "auto") -> int:
+def bytes_needed(
+    shapes: Sequence[tuple[int, int]], k: int = 0, path: str = "auto", threads: int = 1
+) -> int:
     """Estimate the memory a call takes beyond its inputs, from above.
 
     Parameters
@@ -105,22 +109,25 @@ def bytes_needed(shapes: Sequence[tuple[int, int]], k: int = 0, path: str = "aut
         Neighbours kept per row.
     path : str, default "auto"
         Path of the joins.
+    threads : int, default 1
+        Threads of the call.
 
     Returns
     -------
     int
-        Bytes: a fixed part, and for each row its int8 copy (padded to 64) with 64 bytes per
-        neighbour; for "tree" two float64 copies, indices and the results; for "scan" the results.
+        Bytes: a fixed part; for each thread its scratch, which grows with d; for each row its int8
+        copy (padded to 64), 560 bytes of terms and lists, and 64 bytes per neighbour. For "tree"
+        two float64 copies, indices and the results; for "scan" the results.
     """
-    total = _FIXED_BYTES
+    total = _FIXED_BYTES + threads * (_THREAD_BYTES + _FEATURE_BYTES * max(d for _, d in shapes))
     for n, d in shapes:
         if path == "tree":
             row = 32 * d + 96 + 32 * k
         elif path == "scan":
-            row = 32 + 16 * k
+            row = 128 + 16 * k
         else:
-            row = -(-d // 64) * 64 + 64 * max(k, 1)
-        total += n * row
+            row = -(-d // 64) * 64 + 64 + _ROW_BYTES + 64 * max(k, 1)
+        total += n * row + 24 * d * min(128, -(-n // 256))  # sums and extremes of blocks of rows
     return total
 
 

@@ -190,7 +190,7 @@ class Session:
         """
         n = max(len(rows) for rows in sets)
         path = self.path or plan.choose_path(n, n, sets[0].shape[1], k)
-        needed = plan.bytes_needed([rows.shape for rows in sets], k, path)
+        needed = plan.bytes_needed([rows.shape for rows in sets], k, path, self.threads)
         plan.require_memory(self.function, self.memory, needed)
 
     def expect(self, *joins: tuple[Rows, Rows]) -> None:

@@ -308,7 +308,7 @@ def test_unusable_options(function, call):
 
 def test_a_budget_that_is_too_small_says_what_is_enough():
     x = RNG.standard_normal((1000, 100)).astype(np.float32)
-    needed = plan.bytes_needed([x.shape], 3)
+    needed = plan.bytes_needed([x.shape], 3, threads=fastgen.info().threads)
     text = f"knn_radii: expected `memory` of at least {needed} bytes for this input, got 1000; "
     with fails(ValueError, text) as caught:
         fastgen.knn_radii(x, memory=1000)

@@ -1,6 +1,7 @@
 #include "cpu/balls.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "common/check.hpp"
@@ -23,7 +24,8 @@ void Balls::Side::begin(const Prepared& rows, const double* radii_given, std::in
     for (std::int64_t r = 0; r < radii && !by_row; ++r) {
       for (std::int64_t slot = 0; slot < rows.slots() && !by_row; ++slot) {
         each_row(rows, slot, [&](std::int64_t row) {
-          by_row = by_row || sq_radii[r * n + row] != sq_radius(r, slot);
+          const double a = sq_radii[r * n + row], b = sq_radius(r, slot);
+          by_row = by_row || !(a == b || (std::isnan(a) && std::isnan(b)));
         });
       }
     }
@@ -174,6 +176,7 @@ class Balls::Count final : public Consumer {
 Balls::Balls(const Prepared& x, const Prepared& y, const double* sq_radii_x,
              const double* sq_radii_y, std::int64_t radii, bool closed, int threads)
     : radii_(radii), closed_(closed), threads_(threads) {
+  const PlainFloatingPoint mode;
   FASTGEN_CHECK(radii >= 1 && x.ready() && y.ready());
   x_.begin(x, sq_radii_x, radii);
   y_.begin(y, sq_radii_y, radii);
@@ -184,6 +187,7 @@ Balls::Balls(const Prepared& x, const Prepared& y, const double* sq_radii_x,
     return;
   }
   join_ = std::make_unique<Join>(x, &y, threads);
+  threads_ = join_->threads();
   x_.scale(radii, join_->sq_unit());
   y_.scale(radii, join_->sq_unit());
   count_ = std::make_unique<Count>(*this, threads);
@@ -196,6 +200,7 @@ std::int64_t Balls::pairs() const {
 }
 
 double Balls::advance(double seconds) {
+  const PlainFloatingPoint mode;
   const Deadline deadline = deadline_after(seconds);
   if (scan_) {
     std::vector<AlignedBuffer<double>> rows(threads_);

@@ -11,7 +11,9 @@ namespace fastgen::cpu {
 
 namespace {
 
-constexpr std::int64_t kRowsPerTask = 4032;  // 42 strips; packing a block costs about 1 % of them
+// A worker packs a block once for all its tasks in it, so tasks may be short: 0.4 s if every pair of
+// one has to be looked at (1 us each).
+constexpr std::int64_t kRowsPerTask = 960;
 constexpr std::int64_t kTermsPerTask = 256;
 constexpr std::int64_t kPackedBytes = 800 * 1024;  // a packed block stays in a 1 MB L2
 // z below 2^-20 (2^-60 of the largest) would meet float32's subnormals in products.
@@ -27,11 +29,14 @@ double float_product_error(std::int64_t depth) {
 
 Join::Join(const Prepared& x, const Prepared* y, int threads)
     : self_(y == nullptr), threads_(threads) {
+  const PlainFloatingPoint mode;
   FASTGEN_CHECK(x.ready() && (self_ || y->ready()));
   FASTGEN_CHECK(self_ || x.rows().d == y->rows().d);
   FASTGEN_CHECK(self_ || &x.kernels() == &y->kernels());
   x_.set = &x;
   y_.set = self_ ? &x : y;
+  // Sums over d features are off by at most d + a few roundings: 2^-40 holds up to d = 4,000.
+  double_error_ = std::max(0x1p-40, (2.0 * static_cast<double>(x.depth()) + 64.0) * 0x1p-53);
   // int32 holds 133,000 products of 127^2; wider rows take the float path.
   float_path_ = x.path() == Path::float32 || y_.set->path() == Path::float32 || x.depth() > 131072;
   unit_ = x.unit();
@@ -65,8 +70,11 @@ Join::Join(const Prepared& x, const Prepared* y, int threads)
     side->quantised_square = side->slack = side->square;
   }
   block_columns_ = block_capacity(float_path_);
-  allocate_workers();
   add_segments(x, y);
+  // No more workers than strips: each has scratch of its own.
+  const double strips = total_pairs_ / (kStripRows * kMaxBlockColumns);
+  threads_ = static_cast<int>(std::min<double>(threads_, std::max(1.0, std::ceil(strips))));
+  allocate_workers();
 }
 
 int Join::block_capacity(bool float_path) const {
@@ -226,7 +234,7 @@ void Join::prepare_terms(JoinSide& side, std::int64_t slot, double along, double
       (norm + offset) * (norm + offset) + 2 * magnitude * magnitude + 2 * error * error;
   side.square[slot] = sq_norm + along + added;
   side.quantised_square[slot] = magnitude * magnitude + quantised_along + added;
-  side.slack[slot] = largest * 0x1p-40 + 0x1p-61;
+  side.slack[slot] = largest * double_error_ + 0x1p-61;
   const double slack = largest * 0x1p-20 + 0x1p-61;
   side.scale[slot] = static_cast<float>(scale);  // exact: a float32 times a power of two
   side.magnitude[slot] = round_up(magnitude);

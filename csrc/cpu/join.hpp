@@ -81,6 +81,7 @@ class Join {
   void use_float_path();
   // Whether looks at pairs cost more than float32 products would: then int8 cannot tell them apart.
   bool int8_too_coarse(std::int64_t rechecked) const;
+  // Workers of the walk; at most as many as were asked for.
   int threads() const { return threads_; }
   const JoinSide& x() const { return x_; }
   const JoinSide& y() const { return self_ ? x_ : y_; }
@@ -122,6 +123,7 @@ class Join {
   bool self_, float_path_;
   int threads_;
   double unit_ = 1.0;
+  double double_error_ = 0;  // relative, of sums over the features in float64
   int block_columns_;   // of a task; fixed for the whole walk
   int packed_columns_;  // at a time, on the current path
   std::vector<Segment> segments_;

@@ -26,8 +26,8 @@ bool nearer(const Prepared& y, const Neighbour& a, const Neighbour& b) {
 
 class Knn::Lists final : public NearestLists {
  public:
-  Lists(const Prepared& x, const Prepared& y, std::int64_t k, double sq_unit)
-      : NearestLists(x, y, k), sq_unit_(sq_unit) {}
+  Lists(const Prepared& x, const Prepared& y, std::int64_t k, bool self, double sq_unit)
+      : NearestLists(x, y, k, self), sq_unit_(sq_unit) {}
 
  protected:
   double exact_key(const double* point, std::int64_t, std::int32_t candidate) const override {
@@ -87,6 +87,7 @@ Knn::Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, 
       sq_(sq),
       indices_(indices),
       threads_(threads) {
+  const PlainFloatingPoint mode;
   FASTGEN_CHECK(!ranks_.empty() && ranks_.front() >= 1);
   FASTGEN_CHECK(std::is_sorted(ranks_.begin(), ranks_.end()));
   k_ = ranks_.back();
@@ -96,7 +97,8 @@ Knn::Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, 
     return;
   }
   join_ = std::make_unique<Join>(x, y, threads);
-  lists_ = std::make_unique<Lists>(x_, y_, k_, join_->sq_unit());
+  threads_ = join_->threads();
+  lists_ = std::make_unique<Lists>(x_, y_, k_, self_, join_->sq_unit());
   emit_ = std::make_unique<Emit>(*lists_, hits_);
   sampled_.assign(x_.parts().size(), false);
   if (self_) {
@@ -116,6 +118,7 @@ std::int64_t Knn::pairs() const { return join_ ? join_->pairs() : scanned_.load(
 std::int64_t Knn::rechecked() const { return lists_ ? lists_->rechecked() : scanned_.load(); }
 
 double Knn::advance(double seconds) {
+  const PlainFloatingPoint mode;
   const Deadline deadline = deadline_after(seconds);
   if (scan_) return scan(deadline);
   do {

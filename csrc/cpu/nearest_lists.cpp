@@ -24,11 +24,13 @@ class NearestLists::Lock {
   std::atomic<std::uint8_t>& flag_;
 };
 
-NearestLists::NearestLists(const Prepared& owners, const Prepared& candidates, std::int64_t k)
+NearestLists::NearestLists(const Prepared& owners, const Prepared& candidates, std::int64_t k,
+                           bool self)
     : owners_(owners),
       candidates_(candidates),
       k_(k),
       capacity_(2 * k + 40),
+      self_(self),
       reach_(owners.slots()),
       locked_(owners.slots()),
       upper_count_(owners.slots(), 0),
@@ -48,8 +50,7 @@ void NearestLists::lower_reach(std::int64_t owner, float value) {
 
 std::int32_t NearestLists::copies(std::int64_t owner, std::int32_t candidate) const {
   // An owner's own group comes with one copy less: itself.
-  return &owners_ == &candidates_ && owner == candidate ? known_copies_[owner]
-                                                        : candidates_.copies(candidate);
+  return self_ && owner == candidate ? known_copies_[owner] : candidates_.copies(candidate);
 }
 
 void NearestLists::add_known(std::int64_t owner, std::int32_t slot, std::int32_t copies) {

@@ -20,8 +20,9 @@ struct Neighbour {
 
 class NearestLists {
  public:
-  // Lists for owners with k neighbours each, ties by the candidates' first rows.
-  NearestLists(const Prepared& owners, const Prepared& candidates, std::int64_t k);
+  // Lists for owners with k neighbours each, ties by the candidates' first rows. `self`: owners and
+  // candidates are the same rows, and none is its own neighbour.
+  NearestLists(const Prepared& owners, const Prepared& candidates, std::int64_t k, bool self);
   virtual ~NearestLists() = default;
 
   // Candidates with a lower bound above this are out of the owner's reach.
@@ -67,6 +68,7 @@ class NearestLists {
   void keep(std::int64_t owner, double key, std::int32_t slot);
 
   std::int64_t k_, capacity_;
+  bool self_;
   std::vector<std::atomic<float>> reach_;
   std::vector<std::atomic<std::uint8_t>> locked_;
   std::vector<std::int32_t> upper_count_, pending_count_, exact_count_, known_copies_;

@@ -25,17 +25,22 @@ class PlainFloatingPoint {
  public:
 #if defined(__SSE2__)
   PlainFloatingPoint() : saved_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
-  ~PlainFloatingPoint() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
+  ~PlainFloatingPoint() { _mm_setcsr(static_cast<unsigned>(saved_)); }
+#elif defined(__aarch64__)
+  PlainFloatingPoint() {
+    __asm__ volatile("mrs %0, fpcr" : "=r"(saved_));
+    __asm__ volatile("msr fpcr, %0" : : "r"(std::uint64_t{0}));
+  }
+  ~PlainFloatingPoint() { __asm__ volatile("msr fpcr, %0" : : "r"(saved_)); }
 #else
-  PlainFloatingPoint() = default;
-  ~PlainFloatingPoint() {}
+  PlainFloatingPoint() : saved_(0) {}
+  ~PlainFloatingPoint() { (void)saved_; }
 #endif
- public:
   PlainFloatingPoint(const PlainFloatingPoint&) = delete;
   PlainFloatingPoint& operator=(const PlainFloatingPoint&) = delete;
+
+ private:
+  std::uint64_t saved_;
 };
 
 using Deadline = std::chrono::steady_clock::time_point;

@@ -84,6 +84,7 @@ void Prepared::begin_phase(Phase phase) {
 }
 
 double Prepared::advance(double seconds) {
+  const PlainFloatingPoint mode;
   const Deadline deadline = deadline_after(seconds);
   if (phase_ == Phase::scan) {
     if (!run_tasks(tasks_, threads_, deadline, [&](int, std::int64_t task) { scan_block(task); })) {

@@ -25,7 +25,7 @@ double sq_ratio(double sq_radius, double sq_distance) {
 class Realism::Lists final : public NearestLists {
  public:
   Lists(const Prepared& x, const Prepared& y, const std::vector<double>& sq_radius)
-      : NearestLists(y, x, 1), sq_radius_(sq_radius) {}
+      : NearestLists(y, x, 1, false), sq_radius_(sq_radius) {}
 
  protected:
   double exact_key(const double* point, std::int64_t, std::int32_t candidate) const override {
@@ -76,8 +76,8 @@ class Realism::Emit final : public Consumer {
       if (std::isnan(sq)) continue;
       const Interval bounds = join.bounds(x, y, hit.dot);
       if (sq_radius_[x] == 0 && bounds.low > 0) continue;  // ratio 0
-      // Scaled radii in the subnormals say nothing; an exact look will.
-      const bool blind = sq < std::numeric_limits<double>::min();
+      // Scaled radii that under- or overflow say nothing; an exact look will.
+      const bool blind = sq < std::numeric_limits<double>::min() || std::isinf(sq);
       const double low = blind ? 0.0 : std::max(bounds.low, 0.0) / sq * (1 - 0x1p-40);
       const double high = blind ? std::numeric_limits<double>::infinity()
                                 : bounds.high / sq * (1 + 0x1p-40);
@@ -98,6 +98,7 @@ Realism::Realism(const Prepared& x, const Prepared& y, const double* sq_radii_x,
       sq_radius_(x.slots(), std::numeric_limits<double>::quiet_NaN()),
       scan_(x.path() == Path::scan || y.path() == Path::scan),
       threads_(threads) {
+  const PlainFloatingPoint mode;
   for (std::int64_t slot = 0; slot < x.slots(); ++slot) {
     each_row(x, slot, [&](std::int64_t row) {
       const double sq = sq_radii_x[row];
@@ -110,6 +111,7 @@ Realism::Realism(const Prepared& x, const Prepared& y, const double* sq_radii_x,
     return;
   }
   join_ = std::make_unique<Join>(x, &y, threads);
+  threads_ = join_->threads();
   lists_ = std::make_unique<Lists>(x, y, sq_radius_);
   emit_ = std::make_unique<Emit>(*lists_, sq_radius_, hits_);
 }
@@ -120,6 +122,7 @@ std::int64_t Realism::pairs() const { return join_ ? join_->pairs() : x_.slots()
 std::int64_t Realism::rechecked() const { return lists_ ? lists_->rechecked() : pairs(); }
 
 double Realism::advance(double seconds) {
+  const PlainFloatingPoint mode;
   const Deadline deadline = deadline_after(seconds);
   if (scan_) {
     std::vector<AlignedBuffer<double>> points(threads_);

@@ -1,5 +1,5 @@
-// Checks that count and report: a failed one prints where it stands, both values and what the running
-// test was about, and the program goes on. The exit status says whether all passed.
+// Checks that count and report: a failed one prints where it stands, both values and what the
+// running test was about, and the program goes on. The exit status says whether all passed.
 #pragma once
 
 #include <atomic>
@@ -20,7 +20,8 @@ namespace fastgen::test {
 #if defined(__x86_64__)
 constexpr bool kEmulated = false;
 #else
-constexpr bool kEmulated = true;  // other architectures are run by an emulator, on fewer and smaller cases
+constexpr bool kEmulated =
+    true;  // other architectures are run by an emulator, on fewer and smaller cases
 #endif
 
 constexpr std::int64_t kMaxReports = 40;
@@ -50,8 +51,8 @@ std::string show(const T& value) {
   return text.str();
 }
 
-// Equality to the last bit: -0 differs from +0, NaN equals NaN. Bits, not operators, so that it holds
-// whatever the floating-point mode.
+// Equality to the last bit: -0 differs from +0, NaN equals NaN. Bits, not operators, so that it
+// holds whatever the floating-point mode.
 template <class T>
 bool same(const T& a, const T& b) {
   if constexpr (std::is_floating_point_v<T>) {
@@ -106,9 +107,11 @@ void check_arrays(const std::vector<T>& got, const std::vector<T>& want, const c
     ++passed;
     return;
   }
-  std::string what = std::string(text) + ": " + show(wrong) + " of " + show(want.size()) + " differ";
+  std::string what =
+      std::string(text) + ": " + show(wrong) + " of " + show(want.size()) + " differ";
   if (got.size() != want.size()) what += ", got " + show(got.size()) + " values";
-  if (wrong) what += "; at " + show(first) + " got " + show(got[first]) + ", want " + show(want[first]);
+  if (wrong)
+    what += "; at " + show(first) + " got " + show(got[first]) + ", want " + show(want[first]);
   report(file, line, what);
 }
 
@@ -146,13 +149,13 @@ inline int run_tests(std::initializer_list<Test> tests, int argc, char** argv) {
 #define CHECK_EQUAL(got, want) fastgen::test::check_equal(got, want, __FILE__, __LINE__, #got)
 #define CHECK_AT_MOST(got, limit) fastgen::test::check_at_most(got, limit, __FILE__, __LINE__, #got)
 #define CHECK_ARRAYS(got, want) fastgen::test::check_arrays(got, want, __FILE__, __LINE__, #got)
-#define CHECK_THROWS(expression, Exception)                                                      \
-  do {                                                                                           \
-    bool thrown = false;                                                                         \
-    try {                                                                                        \
-      expression;                                                                                \
-    } catch (const Exception&) {                                                                 \
-      thrown = true;                                                                             \
-    }                                                                                            \
-    fastgen::test::check(thrown, __FILE__, __LINE__, #Exception " thrown by " #expression);      \
+#define CHECK_THROWS(expression, Exception)                                                 \
+  do {                                                                                      \
+    bool thrown = false;                                                                    \
+    try {                                                                                   \
+      expression;                                                                           \
+    } catch (const Exception&) {                                                            \
+      thrown = true;                                                                        \
+    }                                                                                       \
+    fastgen::test::check(thrown, __FILE__, __LINE__, #Exception " thrown by " #expression); \
   } while (false)

@@ -82,14 +82,16 @@ inline void check_knn(const cpu::Prepared& x, const cpu::Prepared* y, const Neig
 
 // Null radii: that side is not asked for.
 inline void check_balls(const cpu::Prepared& x, const cpu::Prepared& y, const double* radii_x,
-                        const double* radii_y, std::int64_t radii, bool closed, const BallCounts& want,
-                        const Way& way) {
+                        const double* radii_y, std::int64_t radii, bool closed,
+                        const BallCounts& want, const Way& way) {
   const About about(std::string(closed ? "closed" : "open") + " balls" + (radii_x ? " of x" : "") +
                     (radii_y ? " of y" : ""));
   cpu::Balls balls(x, y, radii_x, radii_y, radii, closed, way.threads);
   complete(balls, way.step);
-  std::vector<std::int64_t> y_in_x(want.y_in_x.size(), -1), x_balls_of_y(want.x_balls_of_y.size(), -1);
-  std::vector<std::int64_t> x_in_y(want.x_in_y.size(), -1), y_balls_of_x(want.y_balls_of_x.size(), -1);
+  std::vector<std::int64_t> y_in_x(want.y_in_x.size(), -1),
+      x_balls_of_y(want.x_balls_of_y.size(), -1);
+  std::vector<std::int64_t> x_in_y(want.x_in_y.size(), -1),
+      y_balls_of_x(want.y_balls_of_x.size(), -1);
   if (radii_x) {
     balls.y_in_x(y_in_x.data());
     balls.x_balls_of_y(x_balls_of_y.data());
@@ -134,8 +136,9 @@ inline void check_problem(const Problem& p, const Way& way, bool everything) {
   check_realism(*x, *y, p.own_x, p.own_ratios, way);
 }
 
-// Every instruction set on one path, in turn int8 and float32, and where `thorough` on both; the paths
-// that differ above the kernels only on the first set. Threads, steps and questions take turns too.
+// Every instruction set on one path, in turn int8 and float32, and where `thorough` on both; the
+// paths that differ above the kernels only on the first set. Threads, steps and questions take
+// turns too.
 inline void check_all_ways(const Problem& p, bool thorough) {
   static int problem = 0;
   int turn = ++problem;

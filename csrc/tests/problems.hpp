@@ -1,4 +1,5 @@
-// Pairs of sets with every answer the join engine gives, by brute force over the canonical distance.
+// Pairs of sets with every answer the join engine gives, by brute force over the canonical
+// distance.
 #pragma once
 
 #include <algorithm>
@@ -113,7 +114,8 @@ inline Ranks possible_ranks(const Ranks& wanted, std::int64_t available) {
 inline std::vector<double> some_radii(const Problem& p, const Matrix& set, const Neighbours& self,
                                       bool first) {
   std::vector<double> radii;
-  for (std::int64_t i = 0; i < set.n; ++i) radii.push_back(self.sq.empty() ? 0.0 : self.sq[i * self.ranks.size()]);
+  for (std::int64_t i = 0; i < set.n; ++i)
+    radii.push_back(self.sq.empty() ? 0.0 : self.sq[i * self.ranks.size()]);
   for (std::int64_t i = 0; i < set.n; ++i) {
     // The same for identical rows: their first neighbours' distances do not tell them apart.
     const std::int64_t j = static_cast<std::int64_t>(p.sq.size()) / set.n / 3;
@@ -122,7 +124,8 @@ inline std::vector<double> some_radii(const Problem& p, const Matrix& set, const
   return radii;
 }
 
-inline Problem make_problem(const std::string& name, Matrix x, Matrix y, const Ranks& wanted = {1, 1, 4}) {
+inline Problem make_problem(const std::string& name, Matrix x, Matrix y,
+                            const Ranks& wanted = {1, 1, 4}) {
   Problem p;
   p.name = name;
   p.x = std::move(x);
@@ -135,7 +138,8 @@ inline Problem make_problem(const std::string& name, Matrix x, Matrix y, const R
   if (n > 1) p.self = brute_neighbours(p.x, nullptr, possible_ranks(wanted, n - 1));
   p.cross = brute_neighbours(p.x, &p.y, possible_ranks(wanted, m));
   Neighbours y_self;
-  if (m > 1) y_self = brute_neighbours(p.y, nullptr, {std::min<std::int64_t>(m - 1, 3)});
+  if (m > 1 && m < 2000)
+    y_self = brute_neighbours(p.y, nullptr, {std::min<std::int64_t>(m - 1, 3)});
   p.radii = 2;
   p.radii_x = some_radii(p, p.x, p.self, true);
   p.radii_y = some_radii(p, p.y, y_self, false);

@@ -1,5 +1,5 @@
-// Matrices to test with: values rounded to a type, the bytes the engine sees, and literal definitions
-// of half precision and of the canonical squared distance.
+// Matrices to test with: values rounded to a type, the bytes the engine sees, and literal
+// definitions of half precision and of the canonical squared distance.
 #pragma once
 
 #include <cmath>
@@ -99,7 +99,8 @@ inline Matrix make_matrix(const std::vector<double>& values, std::int64_t d, DTy
   matrix.layout = layout;
   matrix.stride = (d + (layout == Layout::padded ? 3 : 0)) * item_size(dtype);
   // No padding after the last row: the sanitizer sees reads past its end.
-  const std::int64_t size = matrix.n > 0 ? (matrix.n - 1) * matrix.stride + d * item_size(dtype) : 0;
+  const std::int64_t size =
+      matrix.n > 0 ? (matrix.n - 1) * matrix.stride + d * item_size(dtype) : 0;
   matrix.bytes.assign(static_cast<std::size_t>(size), 0xff);  // NaN
   matrix.values.resize(values.size());
   for (std::int64_t i = 0; i < matrix.n; ++i) {

@@ -14,8 +14,8 @@
 
 namespace fastgen::test {
 
-using cpu::kMaxBlockColumns;
 using cpu::Kernels;
+using cpu::kMaxBlockColumns;
 using cpu::kStripRows;
 
 constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
@@ -29,8 +29,9 @@ inline double float_product_error(std::int64_t depth) {
 // One side of a strip: true rows z, what each path stores of them, and terms that hold for z.
 struct Rows {
   int count;
-  std::vector<double> z;              // [count, depth]
-  std::vector<std::uint8_t> q;        // as stored; read in place, up to a whole strip of rows
+  std::vector<double> z;        // [count, depth]
+  std::int64_t stride;          // of q, in bytes
+  std::vector<std::uint8_t> q;  // as stored; read in place, up to a whole strip of rows
   std::vector<float> floats;
   // Kernels may read whole vectors past the last row; NaN there must make no difference.
   std::vector<float> scale, magnitude, error, low, high;
@@ -40,13 +41,14 @@ struct Rows {
   }
 };
 
-inline Rows make_rows(Random& random, int count, std::int64_t depth, bool float_path, double spread) {
+inline Rows make_rows(Random& random, int count, std::int64_t depth, bool float_path,
+                      double spread) {
   const std::size_t size = static_cast<std::size_t>(count) * depth;
-  Rows rows{count, std::vector<double>(size), {}, {}, {}, {}, {}, {}, {}};
+  Rows rows{count, std::vector<double>(size), depth + 64, {}, {}, {}, {}, {}, {}, {}};
   for (auto* terms : {&rows.scale, &rows.magnitude, &rows.error, &rows.low, &rows.high}) {
     terms->assign(count + kMaxBlockColumns, kNotANumber);
   }
-  rows.q.assign(std::max(count, kStripRows) * depth, 0xa5);
+  rows.q.assign(std::max(count, kStripRows) * rows.stride, 0xa5);
   rows.floats.assign(std::max(count, kStripRows) * depth, kNotANumber);
   for (int i = 0; i < count; ++i) {
     double* z = rows.z.data() + i * depth;
@@ -55,7 +57,7 @@ inline Rows make_rows(Random& random, int count, std::int64_t depth, bool float_
     for (std::int64_t k = 0; k < depth; ++k) {
       const double level = std::nearbyint(std::clamp(42 * random.normal(), -127.0, 127.0));
       const double residual = float_path ? 0.0 : spread * scale * random.normal();
-      rows.q[i * depth + k] = static_cast<std::uint8_t>(static_cast<int>(level) + 128);
+      rows.q[i * rows.stride + k] = static_cast<std::uint8_t>(static_cast<int>(level) + 128);
       z[k] = scale * level + residual;
       if (float_path) z[k] = static_cast<float>(z[k] * (1 + 0.1 * random.normal()));
       rows.floats[i * depth + k] = static_cast<float>(z[k]);
@@ -64,7 +66,8 @@ inline Rows make_rows(Random& random, int count, std::int64_t depth, bool float_
       sq_residual += residual * residual;
     }
     const double norm = std::sqrt(sq_z);
-    const double error = float_path ? 0.5 * float_product_error(depth) * norm : std::sqrt(sq_residual);
+    const double error =
+        float_path ? 0.5 * float_product_error(depth) * norm : std::sqrt(sq_residual);
     const double magnitude = float_path ? norm : std::sqrt(sq_q);
     const double slack = (3 * sq_z + 2 * error * error) * 0x1p-20;
     rows.scale[i] = float_path ? 1.0f : static_cast<float>(scale);
@@ -89,7 +92,8 @@ struct Case {
     for (int r = 0; r < rows.count; ++r) {
       for (int c = 0; c < columns.count; ++c) {
         const double *x = rows.z.data() + r * depth, *y = columns.z.data() + c * depth;
-        const std::uint8_t *p = rows.q.data() + r * depth, *q = columns.q.data() + c * depth;
+        const std::uint8_t* p = rows.q.data() + r * rows.stride;
+        const std::uint8_t* q = columns.q.data() + c * columns.stride;
         double product = 0, distance = 0;
         std::int64_t levels = 0;
         for (std::int64_t k = 0; k < depth; ++k) {
@@ -129,7 +133,8 @@ class Operands {
   Operands(const Kernels& k, const Case& c) : kernels_(k), case_(c) {
     const std::int64_t depth = c.depth;
     const int panel = c.float_path ? k.float_panel : k.int8_panel;
-    const std::int64_t bytes = c.float_path ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
+    const std::int64_t bytes =
+        c.float_path ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
     const int panels = (c.columns.count + panel - 1) / panel;
     panels_.reset(panels * bytes);
     for (int p = 0; p < panels; ++p) {
@@ -139,15 +144,15 @@ class Operands {
                      panels_.data() + p * bytes);
       } else {
         std::vector<const std::uint8_t*> q(here);
-        for (int i = 0; i < here; ++i) q[i] = c.columns.q.data() + (first + i) * depth;
+        for (int i = 0; i < here; ++i) q[i] = c.columns.q.data() + (first + i) * c.columns.stride;
         k.pack_int8(q.data(), here, depth, panels_.data() + p * bytes);
       }
     }
     if (!c.float_path && k.load_rows_int8) {
       loaded_.reset(kStripRows * depth * k.int8_item);
       // Levels of an earlier strip stay behind the last row.
-      k.load_rows_int8(c.rows.q.data(), depth, kStripRows, depth, loaded_.data());
-      k.load_rows_int8(c.rows.q.data(), depth, c.rows.count, depth, loaded_.data());
+      k.load_rows_int8(c.rows.q.data(), c.rows.stride, kStripRows, depth, loaded_.data());
+      k.load_rows_int8(c.rows.q.data(), c.rows.stride, c.rows.count, depth, loaded_.data());
     }
     products_.reset(kStripRows * kMaxBlockColumns);
     hits.resize(static_cast<std::size_t>(kStripRows) * kMaxBlockColumns);
@@ -171,7 +176,7 @@ class Operands {
       strip.row_stride = case_.depth * kernels_.int8_item;
     } else {
       strip.rows = case_.rows.q.data();
-      strip.row_stride = case_.depth;
+      strip.row_stride = case_.rows.stride;
     }
     return strip;
   }

@@ -1,5 +1,5 @@
-// Single rows, for every instruction set this CPU can run: conversion, the canonical distance, hashes,
-// extremes. Everything here must agree with its definition to the last bit.
+// Single rows, for every instruction set this CPU can run: conversion, the canonical distance,
+// hashes, extremes. Everything here must agree with its definition to the last bit.
 #include "cpu/kernels.hpp"
 
 #include <cmath>
@@ -157,7 +157,8 @@ void pair_distances() {
     for (int threads = 1; threads <= 4; ++threads) {
       const About about(k->name);
       std::vector<double> got(count);
-      cpu::pair_sq_distances(x.view(), y.view(), i.data(), j.data(), count, *k, threads, got.data());
+      cpu::pair_sq_distances(x.view(), y.view(), i.data(), j.data(), count, *k, threads,
+                             got.data());
       CHECK_ARRAYS(got, want);
     }
   }
@@ -205,27 +206,30 @@ void largest_magnitudes() {
 
 void first_bad_rows() {
   Random random(5);
-  const std::int64_t n = 20, d = 19;
+  const std::int64_t n = 1500, d = 19;  // several tasks of rows
   Matrix x = make_matrix(normals(random, n * d), d, DType::float64);
   const auto put = [&](std::int64_t row, double value) {
     std::memcpy(x.bytes.data() + row * x.stride + 8 * (row % d), &value, 8);
   };
-  put(7, 2e6);
-  put(9, -3e6);
-  put(12, kNaN);
-  put(15, kInfinity);
+  put(307, 2e6);
+  put(309, -3e6);
+  put(1000, kNaN);
+  put(1400, kInfinity);
   for (const Kernels* k : all_kernels()) {
-    const About about(k->name);
-    const auto found = [&](std::int64_t start, std::int64_t stop) {
-      return cpu::first_bad_rows(x.view(), start, stop, 1e6, *k);
-    };
-    CHECK_EQUAL(found(0, n).not_finite, std::int64_t{12});
-    CHECK_EQUAL(found(0, n).too_large, std::int64_t{7});
-    CHECK_EQUAL(found(8, 12).not_finite, std::int64_t{-1});
-    CHECK_EQUAL(found(8, 12).too_large, std::int64_t{9});
-    CHECK_EQUAL(found(13, n).not_finite, std::int64_t{15});
-    CHECK_EQUAL(found(16, n).not_finite, std::int64_t{-1});
-    CHECK_EQUAL(found(16, n).too_large, std::int64_t{-1});
+    for (const int threads : {1, 3}) {
+      const About about(std::string(k->name) + " " + std::to_string(threads) + " threads");
+      const auto found = [&](std::int64_t start, std::int64_t stop) {
+        return cpu::first_bad_rows(x.view(), start, stop, 1e6, *k, threads);
+      };
+      CHECK_EQUAL(found(0, n).not_finite, std::int64_t{1000});
+      CHECK_EQUAL(found(0, n).too_large, std::int64_t{307});
+      CHECK_EQUAL(found(308, 1000).not_finite, std::int64_t{-1});
+      CHECK_EQUAL(found(308, 1000).too_large, std::int64_t{309});
+      CHECK_EQUAL(found(1001, n).not_finite, std::int64_t{1400});
+      CHECK_EQUAL(found(1401, n).not_finite, std::int64_t{-1});
+      CHECK_EQUAL(found(1001, n).too_large, std::int64_t{-1});
+      CHECK_EQUAL(found(7, 7).not_finite, std::int64_t{-1});
+    }
   }
 }
 
@@ -238,7 +242,8 @@ void scans_and_equality() {
       std::vector<double> negated = values;  // the same values with -0 for +0
       for (double& value : negated) value = value == 0 ? -0.0 : value;
       const Matrix x = make_matrix(values, d, dtype);
-      const std::vector<unsigned char> row = exact_row(values, dtype), twin = exact_row(negated, dtype);
+      const std::vector<unsigned char> row = exact_row(values, dtype),
+                                       twin = exact_row(negated, dtype);
       for (const Kernels* k : all_kernels()) {
         const About about(describe(*k, dtype, d));
         std::vector<double> sum(d, 0.25), low(d, -0.5), high(d, 0.5), want_sum, want_low, want_high;
@@ -273,7 +278,8 @@ void dots() {
   Random random(7);
   for (const std::int64_t d : kWidths) {
     const std::int64_t depth = (d + 63) / 64 * 64;
-    const std::vector<double> x = normals(random, d), c = normals(random, d), y = normals(random, depth);
+    const std::vector<double> x = normals(random, d), c = normals(random, d),
+                              y = normals(random, depth);
     std::vector<std::uint8_t> q(depth);
     for (std::uint8_t& value : q) value = static_cast<std::uint8_t>(1 + random.below(255));
     long double dot = 0, size = 0, q_dot = 0, q_size = 0;
@@ -297,7 +303,8 @@ void dots() {
       CHECK_AT_MOST(static_cast<double>(std::fabs(got - dot)), 1e-14 * static_cast<double>(size));
       CHECK_EQUAL(got, first);
       const double q_got = k->quantised_dot(q.data(), y.data(), depth);
-      CHECK_AT_MOST(static_cast<double>(std::fabs(q_got - q_dot)), 1e-14 * static_cast<double>(q_size));
+      CHECK_AT_MOST(static_cast<double>(std::fabs(q_got - q_dot)),
+                    1e-14 * static_cast<double>(q_size));
       CHECK_EQUAL(q_got, q_first);
       std::vector<float> floats(d);
       k->centre_to_float(x.data(), c.data(), 0x1p7, d, floats.data());

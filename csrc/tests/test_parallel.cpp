@@ -1,5 +1,5 @@
-// The dealing of tasks: each exactly once, whatever the number of threads, deadlines, exceptions, and
-// however many calls run at once.
+// The dealing of tasks: each exactly once, whatever the number of threads, deadlines, exceptions,
+// and however many calls run at once.
 #include "cpu/parallel.hpp"
 
 #include <atomic>
@@ -49,16 +49,18 @@ void each_task_once() {
       tasks.reset(count);
       Done done(count);
       std::atomic<bool> in_range{true};
-      const bool finished = run_tasks(tasks, threads, deadline_after(600), [&](int worker, std::int64_t task) {
-        if (worker < 0 || worker >= threads) in_range = false;
-        done.add(task);
-      });
+      const bool finished =
+          run_tasks(tasks, threads, deadline_after(600), [&](int worker, std::int64_t task) {
+            if (worker < 0 || worker >= threads) in_range = false;
+            done.add(task);
+          });
       CHECK(finished);
       CHECK(in_range.load());
       CHECK(done.all_once());
       CHECK_EQUAL(tasks.fraction(), 1.0);
       // Called again there is nothing left.
-      CHECK(run_tasks(tasks, threads, deadline_after(600), [&](int, std::int64_t task) { done.add(task); }));
+      CHECK(run_tasks(tasks, threads, deadline_after(600),
+                      [&](int, std::int64_t task) { done.add(task); }));
       CHECK(done.all_once());
     }
   }
@@ -89,7 +91,8 @@ void deadlines_resume() {
     while (!finished && calls < 1000) {
       const std::int64_t before = done.total();
       const double fraction = tasks.fraction();
-      finished = run_tasks(tasks, threads, deadline_after(0), [&](int, std::int64_t task) { done.add(task); });
+      finished = run_tasks(tasks, threads, deadline_after(0),
+                           [&](int, std::int64_t task) { done.add(task); });
       ++calls;
       CHECK(done.total() > before);  // at least one task per call
       CHECK(done.total() - before <= threads);
@@ -160,16 +163,17 @@ void exceptions_propagate() {
       CHECK_EQUAL(running.load(), 0);  // every thread has ended
       if (threads == 1) CHECK_EQUAL(done.total(), bad + 1);
       // What was dealt is not dealt again; the rest still can be.
-      run_tasks(tasks, threads, deadline_after(600), [&](int, std::int64_t task) { done.add(task); });
+      run_tasks(tasks, threads, deadline_after(600),
+                [&](int, std::int64_t task) { done.add(task); });
       CHECK(done.all_once());
     }
   }
   // All fail at once: one exception arrives, and the program lives.
   Tasks tasks;
   tasks.reset(64);
-  CHECK_THROWS(run_tasks(tasks, 4, deadline_after(600),
-                         [](int, std::int64_t task) { throw Failure(task); }),
-               Failure);
+  CHECK_THROWS(
+      run_tasks(tasks, 4, deadline_after(600), [](int, std::int64_t task) { throw Failure(task); }),
+      Failure);
 }
 
 void nested_calls() {
@@ -180,8 +184,9 @@ void nested_calls() {
   const bool finished = run_tasks(outer, 3, deadline_after(600), [&](int, std::int64_t task) {
     Tasks inner;
     inner.reset(50);
-    while (!run_tasks(inner, 2, deadline_after(0),
-                      [&](int, std::int64_t part) { done[static_cast<std::size_t>(task)].add(part); })) {
+    while (!run_tasks(inner, 2, deadline_after(0), [&](int, std::int64_t part) {
+      done[static_cast<std::size_t>(task)].add(part);
+    })) {
     }
   });
   CHECK(finished);

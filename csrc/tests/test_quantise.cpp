@@ -143,7 +143,8 @@ void bounds_hold() {
       for (const DType dtype : {DType::float16, DType::float32, DType::float64}) {
         Random random(static_cast<std::uint64_t>(d));
         const Matrix row = make_matrix(make_row(random, kind, d, rotation), d, dtype);
-        const std::vector<double> centres[] = {std::vector<double>(d, 0.0), normals(random, d, 0.3)};
+        const std::vector<double> centres[] = {std::vector<double>(d, 0.0),
+                                               normals(random, d, 0.3)};
         for (const std::vector<double>& centre : centres) {
           for (const Kernels* k : all_kernels()) {
             // Units of 2^40 are the largest rows of a set; 2^-20 and less are as good as zero.
