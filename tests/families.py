@@ -199,6 +199,20 @@ def near_duplicates(
     return sets[0], sets[1]
 
 
+def exploded_rows(
+    rng: np.random.Generator, n: int, d: int, dtype: npt.DTypeLike, m: int | None = None
+) -> tuple[Array, Array]:
+    """Normal rows, but a few (copies among them) beyond all scale, as of a diverged model."""
+    sets = []
+    for part in gaussian(rng, n, d, dtype, m):
+        factor = 2.0**12 if np.dtype(dtype) == np.float16 else 2.0**90
+        exploded = rng.choice(len(part), min(3, len(part) - 1), replace=False)
+        part[exploded] = part[exploded] * np.asarray(factor, dtype=part.dtype)
+        part[exploded[-1]] = part[exploded[0]]
+        sets.append(part)
+    return sets[0], sets[1]
+
+
 def signed_zeros(
     rng: np.random.Generator, n: int, d: int, dtype: npt.DTypeLike, m: int | None = None
 ) -> tuple[Array, Array]:
@@ -292,6 +306,7 @@ DATA_FAMILIES: dict[str, DataFamily] = {
     "half_equal": half_equal,
     "few_distinct": few_distinct,
     "near_duplicates": near_duplicates,
+    "exploded_rows": exploded_rows,
     "signed_zeros": signed_zeros,
     "clusters_1e-2": partial(clusters, 1e-2),
     "clusters_1e-4": partial(clusters, 1e-4),

@@ -8,7 +8,7 @@ the next, so that all of them meet all the others over the whole file without a 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import families
@@ -207,6 +207,27 @@ def test_bits_equal_the_reference_over_many_blocks(case):
             assert_same_bits(found, counts, f"balls {how}")
             found = pairwise.sq_realism(real, fake, real_radii[1], **how)
             assert_same_bits(found, realism, f"realism {how}")
+
+
+@pytest.mark.parametrize(("value", "d"), [(0.123, 131072), (0.1, 500000)])
+@pytest.mark.parametrize("ties", ["closed", "open"])
+def test_sums_over_very_many_features_stay_within_their_bound(value, d, ties):
+    # Rows that equal their set's centre have no residual: only the bound on rounding is left.
+    row = np.full(d, value)
+    real, fake = np.array([-row, 0 * row, row]), np.array([row, row])
+    ours = fastgen.prdc(real=real, fake=fake, k=1, ties=ties)
+    theirs = reference.prdc(real=real, fake=fake, k=1, ties=ties)
+    assert ours.to_dict() == asdict(theirs)
+
+
+@pytest.mark.parametrize("path", ["int8", "float32", "scan"])
+def test_realism_with_radii_that_overflow_in_the_engines_units(path):
+    size = 1e-130
+    v, w = size * np.eye(64)[0], size * np.eye(64)[1]
+    x, y = np.array([v, -v, w, -w, 0 * v]), np.array([1e-4 * w, -1e-4 * w])
+    sq_radii = np.array([1e30, 1e30, 1e30, 1e30, 1e23])
+    ours = pairwise.sq_realism(x, y, sq_radii, path=path)
+    np.testing.assert_array_equal(ours, reference.sq_realism(x, y, sq_radii))
 
 
 @pytest.mark.parametrize("k", [479, 480, 481, 700, 1109])

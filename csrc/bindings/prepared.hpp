@@ -26,10 +26,14 @@ class PreparedRows {
   const cpu::Prepared& rows() const { return rows_; }
   std::string path() const {
     switch (rows_.path()) {
-      case cpu::Path::automatic: return "auto";
-      case cpu::Path::int8: return "int8";
-      case cpu::Path::float32: return "float32";
-      case cpu::Path::scan: return "scan";
+      case cpu::Path::automatic:
+        return "auto";
+      case cpu::Path::int8:
+        return "int8";
+      case cpu::Path::float32:
+        return "float32";
+      case cpu::Path::scan:
+        return "scan";
     }
     return "";
   }

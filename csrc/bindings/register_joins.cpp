@@ -44,7 +44,9 @@ class KnnEngine {
     FASTGEN_CHECK(engine_.done());
     return py::make_tuple(sq_, wants_indices_ ? py::object(indices_) : py::object(py::none()));
   }
-  py::dict counted() const { return counters(engine_.pairs(), engine_.hits(), engine_.rechecked()); }
+  py::dict counted() const {
+    return counters(engine_.pairs(), engine_.hits(), engine_.rechecked());
+  }
 
  private:
   static std::int64_t rows_of(const py::object& set) {
@@ -85,7 +87,9 @@ class BallsEngine {
     }
     return result;
   }
-  py::dict counted() const { return counters(engine_.pairs(), engine_.hits(), engine_.rechecked()); }
+  py::dict counted() const {
+    return counters(engine_.pairs(), engine_.hits(), engine_.rechecked());
+  }
 
  private:
   std::int64_t radius_sets() const {
@@ -98,7 +102,8 @@ class BallsEngine {
   const double* data(const py::object& radii, std::int64_t rows) const {
     return radii.is_none() ? nullptr : contiguous<double>(radii.cast<py::array>(), radii_ * rows);
   }
-  py::array_t<std::int64_t> counts(std::int64_t rows, void (cpu::Balls::*get)(std::int64_t*) const) const {
+  py::array_t<std::int64_t> counts(std::int64_t rows,
+                                   void (cpu::Balls::*get)(std::int64_t*) const) const {
     py::array_t<std::int64_t> out({radii_, rows});
     (engine_.*get)(out.mutable_data());
     return out;
@@ -116,7 +121,8 @@ class RealismEngine {
         y_(std::move(y)),
         m_(y_.cast<PreparedRows&>().rows().rows().n),
         engine_(x_.cast<PreparedRows&>().rows(), y_.cast<PreparedRows&>().rows(),
-                contiguous<double>(sq_radii_x, x_.cast<PreparedRows&>().rows().rows().n), threads) {}
+                contiguous<double>(sq_radii_x, x_.cast<PreparedRows&>().rows().rows().n), threads) {
+  }
 
   double advance(double seconds) { return engine_.advance(seconds); }
   py::array_t<double> finish() const {
@@ -124,7 +130,9 @@ class RealismEngine {
     engine_.finish(out.mutable_data());
     return out;
   }
-  py::dict counted() const { return counters(engine_.pairs(), engine_.hits(), engine_.rechecked()); }
+  py::dict counted() const {
+    return counters(engine_.pairs(), engine_.hits(), engine_.rechecked());
+  }
 
  private:
   py::object x_, y_;
@@ -147,10 +155,10 @@ void register_joins(py::module_& m) {
   register_engine<KnnEngine>(m, "Knn").def(
       py::init<py::object, py::object, std::vector<std::int64_t>, bool, int>(), py::arg("x"),
       py::arg("y"), py::arg("ranks"), py::arg("indices"), py::arg("threads"));
-  register_engine<BallsEngine>(m, "Balls").def(
-      py::init<py::object, py::object, py::object, py::object, bool, int>(), py::arg("x"),
-      py::arg("y"), py::arg("sq_radii_x"), py::arg("sq_radii_y"), py::arg("closed"),
-      py::arg("threads"));
+  register_engine<BallsEngine>(m, "Balls")
+      .def(py::init<py::object, py::object, py::object, py::object, bool, int>(), py::arg("x"),
+           py::arg("y"), py::arg("sq_radii_x"), py::arg("sq_radii_y"), py::arg("closed"),
+           py::arg("threads"));
   register_engine<RealismEngine>(m, "Realism")
       .def(py::init<py::object, py::object, const py::array&, int>(), py::arg("x"), py::arg("y"),
            py::arg("sq_radii_x").noconvert(), py::arg("threads"));

@@ -16,7 +16,8 @@ py::array_t<float> bfloat16_to_float32(py::capsule capsule) {
   FASTGEN_CHECK(std::string(capsule.name()) == "dltensor");
   const DLTensor& tensor = static_cast<DLManagedTensor*>(capsule)->tensor;
   FASTGEN_CHECK(tensor.device.device_type == kDLCPU && tensor.ndim == 2);
-  FASTGEN_CHECK(tensor.dtype.code == kDLBfloat && tensor.dtype.bits == 16 && tensor.dtype.lanes == 1);
+  FASTGEN_CHECK(tensor.dtype.code == kDLBfloat && tensor.dtype.bits == 16 &&
+                tensor.dtype.lanes == 1);
   const std::int64_t n = tensor.shape[0], d = tensor.shape[1];
   const std::int64_t row = tensor.strides ? tensor.strides[0] : d;
   const std::int64_t column = tensor.strides ? tensor.strides[1] : 1;
@@ -69,7 +70,8 @@ void register_rows(py::module_& m) {
       .def(py::init<const py::array&, const std::string&, const std::string&, int>(),
            py::arg("x").noconvert(), py::arg("path"), py::arg("isa"), py::arg("threads"))
       .def(
-          "advance", [](PreparedRows& self, double seconds) { return self.rows().advance(seconds); },
+          "advance",
+          [](PreparedRows& self, double seconds) { return self.rows().advance(seconds); },
           py::arg("seconds"), py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("path", &PreparedRows::path)
       .def_property_readonly("groups", [](const PreparedRows& self) { return self.rows().slots(); })

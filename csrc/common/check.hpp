@@ -5,10 +5,10 @@
 #include <stdexcept>
 #include <string>
 
-#define FASTGEN_CHECK(condition)                                                              \
-  do {                                                                                        \
-    if (!(condition)) {                                                                       \
+#define FASTGEN_CHECK(condition)                                                             \
+  do {                                                                                       \
+    if (!(condition)) {                                                                      \
       throw std::logic_error(std::string("fastgen internal error: expected ") + #condition + \
-                             " at " + __FILE__ + ":" + std::to_string(__LINE__));             \
-    }                                                                                         \
+                             " at " + __FILE__ + ":" + std::to_string(__LINE__));            \
+    }                                                                                        \
   } while (false)

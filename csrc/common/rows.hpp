@@ -14,9 +14,9 @@ constexpr std::int64_t item_size(DType dtype) {
 struct RowView {
   const unsigned char* data;  // first element of row 0
   DType dtype;
-  std::int64_t n;            // rows
-  std::int64_t d;            // features
-  std::int64_t row_stride;   // bytes from one row to the next; may be negative
+  std::int64_t n;           // rows
+  std::int64_t d;           // features
+  std::int64_t row_stride;  // bytes from one row to the next; may be negative
 
   const void* row(std::int64_t i) const { return data + i * row_stride; }
 };

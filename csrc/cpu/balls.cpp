@@ -100,14 +100,29 @@ class Balls::Count final : public Consumer {
     (join.float_path() ? join.kernels().balls_float : join.kernels().balls_int8)(&task);
     decide(join, worker, local, range, task.hit_count);
     if (x.sq_radii) {
-      drain(local.columns_in_row, kStripRows, range.rows, balls_.x_.inside, x.set->slots(), range.row);
-      drain(local.balls_of_column, kMaxBlockColumns, range.columns, balls_.y_.balls,
-            y.set->slots(), range.column);
+      drain(local.columns_in_row, kStripRows, range.rows, balls_.x_.inside, x.set->slots(),
+            range.row);
+      drain(local.balls_of_column, kMaxBlockColumns, range.columns, balls_.y_.balls, y.set->slots(),
+            range.column);
     }
     if (y.sq_radii) {
-      drain(local.rows_in_column, kMaxBlockColumns, range.columns, balls_.y_.inside,
-            y.set->slots(), range.column);
+      drain(local.rows_in_column, kMaxBlockColumns, range.columns, balls_.y_.inside, y.set->slots(),
+            range.column);
       drain(local.balls_of_row, kStripRows, range.rows, balls_.x_.balls, x.set->slots(), range.row);
+    }
+  }
+
+  void pair(const Join&, Worker&, std::int64_t i, std::int64_t j, double sq) override {
+    Side &x = balls_.x_, &y = balls_.y_;
+    for (std::int64_t r = 0; r < balls_.radii_; ++r) {
+      if (x.sq_radii && balls_.within(sq, x.sq_radius(r, i))) {
+        x.inside[r * x.set->slots() + i].fetch_add(y.copies[j]);
+        y.balls[r * y.set->slots() + j].fetch_add(x.copies[i]);
+      }
+      if (y.sq_radii && balls_.within(sq, y.sq_radius(r, j))) {
+        y.inside[r * y.set->slots() + j].fetch_add(x.copies[i]);
+        x.balls[r * x.set->slots() + i].fetch_add(y.copies[j]);
+      }
     }
   }
 
@@ -159,7 +174,8 @@ class Balls::Count final : public Consumer {
 
   // Adds a strip's counts to the totals (integers: any order gives the same sum) and clears them.
   void drain(std::vector<std::int32_t>& counts, std::int64_t local_stride, int used,
-             std::vector<std::atomic<std::int64_t>>& totals, std::int64_t stride, std::int64_t first) {
+             std::vector<std::atomic<std::int64_t>>& totals, std::int64_t stride,
+             std::int64_t first) {
     for (std::int64_t r = 0; r < balls_.radii_; ++r) {
       for (int i = 0; i < used; ++i) {
         std::int32_t& count = counts[r * local_stride + i];
@@ -241,7 +257,8 @@ void Balls::scan_slot(std::int64_t slot, double* row) {
         each_row(*own.set, own_slot, [&](std::int64_t i) {
           if (!within(sq, own.sq_radii[r * own.set->rows().n + i])) return;
           ++containing;
-          if (own.by_row) own.inside[r * own.inside_width() + i].fetch_add(points.set->copies(point));
+          if (own.by_row)
+            own.inside[r * own.inside_width() + i].fetch_add(points.set->copies(point));
         });
         if (!own.by_row && containing) {
           own.inside[r * own.inside_width() + own_slot].fetch_add(points.set->copies(point));

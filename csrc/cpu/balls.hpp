@@ -53,7 +53,9 @@ class Balls {
   class Count;
 
   void scan_slot(std::int64_t slot, double* row);
-  bool within(double sq, double sq_radius) const { return closed_ ? sq <= sq_radius : sq < sq_radius; }
+  bool within(double sq, double sq_radius) const {
+    return closed_ ? sq <= sq_radius : sq < sq_radius;
+  }
   void expand(const Side& side, const std::vector<std::atomic<std::int64_t>>& counts,
               std::int64_t width, std::int64_t* out) const;
 

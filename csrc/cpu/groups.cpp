@@ -58,7 +58,8 @@ Groups group_identical(const RowView& rows, const Kernels& kernels,
     }
   }
   groups.start.assign(1, 0);
-  for (const std::int32_t count : groups.copies) groups.start.push_back(groups.start.back() + count);
+  for (const std::int32_t count : groups.copies)
+    groups.start.push_back(groups.start.back() + count);
   groups.members.resize(n);
   std::vector<std::int64_t> next(groups.start.begin(), groups.start.end() - 1);
   for (std::int32_t row = 0; row < n; ++row) {

@@ -11,11 +11,11 @@
 namespace fastgen::cpu {
 
 struct Groups {
-  std::vector<std::int32_t> first;    // [groups] smallest row of each group, ascending
-  std::vector<std::int32_t> copies;   // [groups] rows in each group
-  std::vector<std::int32_t> group_of; // [n] group of every row; empty when all rows are distinct
-  std::vector<std::int64_t> start;    // [groups + 1] into `members`; empty when all are distinct
-  std::vector<std::int32_t> members;  // rows by group, ascending within a group
+  std::vector<std::int32_t> first;     // [groups] smallest row of each group, ascending
+  std::vector<std::int32_t> copies;    // [groups] rows in each group
+  std::vector<std::int32_t> group_of;  // [n] group of every row; empty when all rows are distinct
+  std::vector<std::int64_t> start;     // [groups + 1] into `members`; empty when all are distinct
+  std::vector<std::int32_t> members;   // rows by group, ascending within a group
 
   std::int64_t size() const { return static_cast<std::int64_t>(first.size()); }
   bool distinct() const { return group_of.empty(); }

@@ -54,8 +54,8 @@ inline void walk_strip(const Strip& strip, Visitor& visitor) {
   const ProductScope scope;
   for (int group = 0; group < strip.row_count; group += Product::kRows) {
     Product::multiply(strip, group, panels, products);
-    const int rows = strip.row_count - group < Product::kRows ? strip.row_count - group
-                                                              : Product::kRows;
+    const int rows =
+        strip.row_count - group < Product::kRows ? strip.row_count - group : Product::kRows;
     for (int r = 0; r < rows; ++r) visitor.row(group + r, products + r * Product::kPanel);
   }
 }
@@ -67,7 +67,8 @@ inline void walk_row(const Strip& strip, int row, const typename Product::Value*
   const int begin = first_column(strip, row), end = strip.column_count;
   for (int c = begin / kLanes * kLanes; c < end; c += kLanes) {
     const int panel = c / Product::kPanel;
-    const auto* p = products + panel * Product::kRows * Product::kPanel + (c - panel * Product::kPanel);
+    const auto* p =
+        products + panel * Product::kRows * Product::kPanel + (c - panel * Product::kPanel);
     vector(c, p, lanes_between(c, begin, end));
   }
 }
@@ -145,8 +146,7 @@ void balls(BallStrip* task) {
       for (int k = 0; k < task->radii; ++k) {
         const std::int64_t i = k * task->row_stride + r, t = k * task->threshold_stride + c;
         open |= undecided(low, high, splat(task->row_inside[i]), splat(task->row_outside[i])) |
-                undecided(low, high, load(task->column_inside + t),
-                          load(task->column_outside + t));
+                undecided(low, high, load(task->column_inside + t), load(task->column_outside + t));
       }
       open &= near;
       count = append_hits(task->hits, count, open, r, c, p);

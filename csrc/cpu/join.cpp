@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <limits>
 
 #include "common/check.hpp"
-#include "common/rounding.hpp"
 
 namespace fastgen::cpu {
 
@@ -15,15 +14,8 @@ namespace {
 // one has to be looked at (1 us each).
 constexpr std::int64_t kRowsPerTask = 960;
 constexpr std::int64_t kTermsPerTask = 256;
+constexpr std::int64_t kExactPerTask = 256;  // rows of the larger part against at most 64 outliers
 constexpr std::int64_t kPackedBytes = 800 * 1024;  // a packed block stays in a 1 MB L2
-// z below 2^-20 (2^-60 of the largest) would meet float32's subnormals in products.
-constexpr double kSmallestNorm = 0x1p-20;
-
-// Float32 products: chains of at most 256 additions, depth / 256 more to join them, the rounding of
-// both operands; times 2^-24 each, relative to |z_x| |z_y|. (Higham 2002, section 3.1.)
-double float_product_error(std::int64_t depth) {
-  return (256.0 + static_cast<double>(depth) / 256.0 + 16.0) * 0x1p-24 * (1 + 0x1p-10);
-}
 
 }  // namespace
 
@@ -35,8 +27,6 @@ Join::Join(const Prepared& x, const Prepared* y, int threads)
   FASTGEN_CHECK(self_ || &x.kernels() == &y->kernels());
   x_.set = &x;
   y_.set = self_ ? &x : y;
-  // Sums over d features are off by at most d + a few roundings: 2^-40 holds up to d = 4,000.
-  double_error_ = std::max(0x1p-40, (2.0 * static_cast<double>(x.depth()) + 64.0) * 0x1p-53);
   // int32 holds 133,000 products of 127^2; wider rows take the float path.
   float_path_ = x.path() == Path::float32 || y_.set->path() == Path::float32 || x.depth() > 131072;
   unit_ = x.unit();
@@ -60,14 +50,7 @@ Join::Join(const Prepared& x, const Prepared* y, int threads)
   }
   for (JoinSide* side : {&x_, &y_}) {
     if (side == &y_ && self_) break;
-    side->factor = unit_ / side->set->unit();
-    const std::int64_t slots = side->set->slots();
-    // Kernels read whole vectors past the last column; those lanes are masked off.
-    for (auto* terms : {&side->scale, &side->magnitude, &side->error, &side->low, &side->high}) {
-      terms->assign(slots + kMaxBlockColumns, 0.0f);
-    }
-    side->square.assign(slots, 0.0);
-    side->quantised_square = side->slack = side->square;
+    side->allocate(*side->set, unit_);
   }
   block_columns_ = block_capacity(float_path_);
   add_segments(x, y);
@@ -82,7 +65,8 @@ int Join::block_capacity(bool float_path) const {
   const std::int64_t depth = x_.set->depth();
   const int panel = float_path ? k.float_panel : k.int8_panel;
   const std::int64_t bytes = float_path ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
-  const std::int64_t panels = std::min<std::int64_t>(kMaxBlockColumns / panel, kPackedBytes / bytes);
+  const std::int64_t panels =
+      std::min<std::int64_t>(kMaxBlockColumns / panel, kPackedBytes / bytes);
   return static_cast<int>(std::max<std::int64_t>(1, panels)) * panel;
 }
 
@@ -96,7 +80,8 @@ void Join::allocate_workers() {
     auto worker = std::make_unique<Worker>();
     const std::int64_t panel_bytes =
         float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
-    worker->panels.reset(packed_columns_ / panel * panel_bytes + 4096);  // prefetches run past the end
+    worker->panels.reset(packed_columns_ / panel * panel_bytes +
+                         4096);  // prefetches run past the end
     if (float_path_ || k.load_rows_int8) {
       worker->rows.reset(kStripRows * depth * (float_path_ ? 4 : k.int8_item));
     }
@@ -144,7 +129,7 @@ void Join::add_segments(const Prepared& x, const Prepared* y) {
           const double t = (p.centre[i] - q.centre[i]) * unit_;
           sq += t * t;
         }
-        others.emplace_back(sq, &q);
+        others.emplace_back(q.outlying ? std::numeric_limits<double>::infinity() : sq, &q);
       }
       std::sort(others.begin(), others.end());
       for (const auto& other : others) segments_.push_back({&p, other.second, false});
@@ -182,93 +167,40 @@ bool Join::prepare_segment(Deadline deadline) {
     const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
     const std::int64_t y_tasks =
         s.symmetric ? 0 : (s.y->size() + kTermsPerTask - 1) / kTermsPerTask;
-    terms_tasks_.reset(x_tasks + y_tasks);
+    terms_tasks_.reset(s.exact() ? 0 : x_tasks + y_tasks);
   }
   const bool moved = sq_offset_ > 0;
   const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
-  const bool finished = run_tasks(terms_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
-    const bool first = task < x_tasks;
-    JoinSide& side = first || self_ ? x_ : y_;
-    const Part& part = first ? *s.x : *s.y;
-    const std::int64_t begin = part.begin + (first ? task : task - x_tasks) * kTermsPerTask;
-    const std::int64_t end = std::min(part.end, begin + kTermsPerTask);
-    const Kernels& k = kernels();
-    double* row = workers_[index]->doubles.data();
-    for (std::int64_t slot = begin; slot < end; ++slot) {
-      double along = 0, quantised_along = 0;
-      if (moved) {
-        const Prepared& set = *side.set;
-        k.to_double(set.row_of_slot(slot), set.rows().dtype, set.rows().d, row);
-        const double sign = first ? 2.0 : -2.0;
-        along = sign * unit_ * k.centred_dot(row, part.centre.data(), offset_.data(), set.rows().d);
-        quantised_along = sign * side.factor * set.scale(slot) *
-                          k.quantised_dot(set.quantised(slot), rotated_offset_.data(), set.depth());
-      }
-      prepare_terms(side, slot, along, quantised_along, first ? sq_offset_ : 0.0);
-    }
-  });
+  const bool finished =
+      run_tasks(terms_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
+        const bool first = task < x_tasks;
+        JoinSide& side = first || self_ ? x_ : y_;
+        const Part& part = first ? *s.x : *s.y;
+        const std::int64_t begin = part.begin + (first ? task : task - x_tasks) * kTermsPerTask;
+        const std::int64_t end = std::min(part.end, begin + kTermsPerTask);
+        const Kernels& k = kernels();
+        double* row = workers_[index]->doubles.data();
+        for (std::int64_t slot = begin; slot < end; ++slot) {
+          OffsetTerms offset;
+          if (moved) {
+            const Prepared& set = *side.set;
+            k.to_double(set.row_of_slot(slot), set.rows().dtype, set.rows().d, row);
+            const double sign = first ? 2.0 : -2.0;
+            offset.norm = std::sqrt(sq_offset_);
+            offset.added = first ? sq_offset_ : 0.0;
+            offset.along =
+                sign * unit_ * k.centred_dot(row, part.centre.data(), offset_.data(), set.rows().d);
+            offset.quantised_along =
+                sign * side.factor * set.scale(slot) *
+                k.quantised_dot(set.quantised(slot), rotated_offset_.data(), set.depth());
+          }
+          set_terms(side, slot, offset, float_path_);
+        }
+      });
   if (finished) {
     stage_ = Stage::walk;
   }
   return finished;
-}
-
-void Join::prepare_terms(JoinSide& side, std::int64_t slot, double along, double quantised_along,
-                         double added) {
-  const Prepared& set = *side.set;
-  const double f = side.factor;
-  const double sq_norm = set.square(slot) * f * f, norm = std::sqrt(sq_norm);
-  double scale = set.scale(slot) * f, magnitude = set.magnitude(slot) * f;
-  double error = set.error(slot) * f;
-  if (float_path_) {
-    scale = 1.0;
-    magnitude = norm * (1 + 0x1p-40);
-    error = 0.5 * float_product_error(set.depth()) * magnitude;
-  } else if (norm < kSmallestNorm || magnitude < 0x1p-30) {
-    scale = magnitude = quantised_along = 0.0;
-    error = norm * (1 + 0x1p-20);
-  }
-  // |z_x - z_y + offset|^2, its expansion's largest terms, and what rounding may do to their sum.
-  const double offset = std::sqrt(sq_offset_);
-  const double largest =
-      (norm + offset) * (norm + offset) + 2 * magnitude * magnitude + 2 * error * error;
-  side.square[slot] = sq_norm + along + added;
-  side.quantised_square[slot] = magnitude * magnitude + quantised_along + added;
-  side.slack[slot] = largest * double_error_ + 0x1p-61;
-  const double slack = largest * 0x1p-20 + 0x1p-61;
-  side.scale[slot] = static_cast<float>(scale);  // exact: a float32 times a power of two
-  side.magnitude[slot] = round_up(magnitude);
-  side.error[slot] = round_up(error);
-  side.low[slot] = round_down(side.square[slot] - slack);
-  side.high[slot] = round_up(side.square[slot] + slack);
-}
-
-Interval Join::bounds(std::int64_t x_slot, std::int64_t y_slot, std::int32_t dot) const {
-  const JoinSide &x = x_, &y = this->y();
-  const double slack = x.slack[x_slot] + y.slack[y_slot];
-  const double x_error = x.error[x_slot], y_error = y.error[y_slot];
-  const double x_size = x.magnitude[x_slot], y_size = y.magnitude[y_slot];
-  const double bound = 2 * (x_error * y_size + (x_size + x_error) * y_error) + slack;
-  double product = 0;
-  if (float_path_) {
-    float value;
-    std::memcpy(&value, &dot, 4);
-    product = 2 * static_cast<double>(value);
-  } else {
-    product = 2 * (static_cast<double>(x.scale[x_slot]) * y.scale[y_slot]) * dot;
-  }
-  const double sq = x.square[x_slot] + y.square[y_slot] - product;
-  Interval interval{sq - bound, sq + bound};
-  if (!float_path_) {
-    // |d - D| <= eps_x + eps_y, with D the distance of the quantised rows.
-    const double sq_quantised = x.quantised_square[x_slot] + y.quantised_square[y_slot] - product;
-    const double error = (x_error + y_error) * (1 + 0x1p-40);
-    const double near = std::sqrt(std::max(sq_quantised - slack, 0.0)) * (1 - 0x1p-40) - error;
-    const double far = std::sqrt(std::max(sq_quantised + slack, 0.0)) * (1 + 0x1p-40) + error;
-    if (near > 0) interval.low = std::max(interval.low, near * near * (1 - 0x1p-40));
-    interval.high = std::min(interval.high, far * far * (1 + 0x1p-40));
-  }
-  return interval;
 }
 
 void Join::load_float_row(const JoinSide& side, const Part& part, std::int64_t slot, double* row,
@@ -285,7 +217,8 @@ void Join::pack(Worker& worker, const std::int64_t* slots, int count) const {
   const JoinSide& side = y();
   const std::int64_t depth = side.set->depth();
   const int panel = float_path_ ? k.float_panel : k.int8_panel;
-  const std::int64_t panel_bytes = float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
+  const std::int64_t panel_bytes =
+      float_path_ ? k.float_panel_bytes(depth) : k.int8_panel_bytes(depth);
   const std::uint8_t* columns[kMaxBlockColumns];
   for (int begin = 0; begin < count; begin += panel) {
     const int columns_here = std::min(panel, count - begin);
@@ -343,11 +276,18 @@ bool Join::advance(Deadline deadline, Consumer& consumer) {
     blocks_ = (s.y->size() + block_columns_ - 1) / block_columns_;
     row_groups_ = (s.x->size() + kRowsPerTask - 1) / kRowsPerTask;
     for (auto& worker : workers_) worker->packed_first = -1;
-    walk_tasks_.reset(blocks_ * row_groups_);
+    const std::int64_t larger = std::max(s.x->size(), s.y->size());
+    walk_tasks_.reset(s.exact() ? (larger + kExactPerTask - 1) / kExactPerTask
+                                : blocks_ * row_groups_);
   }
-  const bool finished = run_tasks(walk_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
-    walk_task(index, task, consumer);
-  });
+  const bool finished =
+      run_tasks(walk_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
+        if (s.exact()) {
+          exact_task(index, task, consumer);
+        } else {
+          walk_task(index, task, consumer);
+        }
+      });
   if (finished) {
     finished_pairs_ += static_cast<double>(s.x->size()) * static_cast<double>(s.y->size()) *
                        (s.symmetric ? 0.5 : 1.0);
@@ -367,7 +307,8 @@ void Join::walk_task(int index, std::int64_t task, Consumer& consumer) {
   const std::int64_t block_end = std::min(s.y->end, block_begin + block_columns_);
   const std::int64_t first_row = s.x->begin + group * kRowsPerTask;
   for (std::int64_t column = block_begin; column < block_end; column += packed_columns_) {
-    const int columns = static_cast<int>(std::min<std::int64_t>(packed_columns_, block_end - column));
+    const int columns =
+        static_cast<int>(std::min<std::int64_t>(packed_columns_, block_end - column));
     std::int64_t end_row = std::min(s.x->end, first_row + kRowsPerTask);
     if (s.symmetric) end_row = std::min(end_row, column + columns);
     if (first_row >= end_row) continue;
@@ -386,6 +327,28 @@ void Join::walk_task(int index, std::int64_t task, Consumer& consumer) {
       if (s.symmetric) strip.diagonal = row - column;
       consumer.strip(*this, worker, index, strip, range);
       pairs_.fetch_add(static_cast<std::int64_t>(range.rows) * columns, std::memory_order_relaxed);
+    }
+  }
+}
+
+void Join::exact_task(int index, std::int64_t task, Consumer& consumer) {
+  const Segment& s = segment();
+  const bool by_x = s.x->size() >= s.y->size();
+  const std::int64_t begin = task * kExactPerTask, end = begin + kExactPerTask;
+  const std::int64_t x_begin = s.x->begin + (by_x ? begin : 0);
+  const std::int64_t x_end = by_x ? std::min(s.x->end, s.x->begin + end) : s.x->end;
+  const std::int64_t y_begin = s.y->begin + (by_x ? 0 : begin);
+  const std::int64_t y_end = by_x ? s.y->end : std::min(s.y->end, s.y->begin + end);
+  const RowView& x_rows = x_.set->rows();
+  const RowView& y_rows = y_.set->rows();
+  Worker& worker = *workers_[index];
+  for (std::int64_t i = x_begin; i < x_end; ++i) {
+    double* row = worker.doubles.data();
+    kernels().to_double(x_.set->row_of_slot(i), x_rows.dtype, x_rows.d, row);
+    for (std::int64_t j = s.symmetric ? std::max(y_begin, i + 1) : y_begin; j < y_end; ++j) {
+      consumer.pair(*this, worker, i, j,
+                    kernels().sq_distance(row, y_.set->row_of_slot(j), y_rows.dtype, y_rows.d));
+      pairs_.fetch_add(1, std::memory_order_relaxed);
     }
   }
 }

@@ -8,36 +8,20 @@
 #include <vector>
 
 #include "common/memory.hpp"
+#include "cpu/bounds.hpp"
 #include "cpu/kernels.hpp"
 #include "cpu/parallel.hpp"
 #include "cpu/prepared.hpp"
 
 namespace fastgen::cpu {
 
-// Bounds on one squared distance, in the join's scaled units.
-struct Interval {
-  double low, high;
-};
-
-// One set's terms in a join, by slot. Float32 for the kernels, float64 for pairs that were emitted.
-struct JoinSide {
-  const Prepared* set = nullptr;
-  double factor = 1.0;  // power of two: units of the set's z to units of the join
-  std::vector<float> scale, magnitude, error, low, high;
-  // |z|^2 and |s q|^2 with the terms of the offset between the two centres folded in.
-  std::vector<double> square, quantised_square;
-  std::vector<double> slack;  // covers float64 rounding of a pair's bounds
-
-  Terms terms(std::int64_t slot) const {
-    return {scale.data() + slot, magnitude.data() + slot, error.data() + slot, low.data() + slot,
-            high.data() + slot};
-  }
-};
-
 struct Segment {
   const Part* x;
   const Part* y;
   bool symmetric;  // x and y are the same part of the same set
+
+  // Outlying rows have no bounds: every pair is computed.
+  bool exact() const { return x->outlying || y->outlying; }
 };
 
 // What a strip is about: slots [row, row + rows) of x against [column, column + columns) of y.
@@ -66,6 +50,9 @@ class Consumer {
   // Runs the kernel on a strip and deals with what it emits.
   virtual void strip(const Join& join, Worker& worker, int index, const Strip& strip,
                      const StripRange& range) = 0;
+  // Takes a pair whose canonical squared distance is known.
+  virtual void pair(const Join& join, Worker& worker, std::int64_t x_slot, std::int64_t y_slot,
+                    double sq) = 0;
 };
 
 class Join {
@@ -98,8 +85,10 @@ class Join {
   // Walks the current segment; true when it is finished, and the next one is current.
   bool advance(Deadline deadline, Consumer& consumer);
 
-  // Bounds on the squared distance of an emitted pair from both certificates, in float64.
-  Interval bounds(std::int64_t x_slot, std::int64_t y_slot, std::int32_t dot) const;
+  // Bounds on the squared distance of an emitted pair.
+  Interval bounds(std::int64_t x_slot, std::int64_t y_slot, std::int32_t dot) const {
+    return pair_bounds(x_, x_slot, y(), y_slot, dot, float_path_);
+  }
 
   // Columns that `pack` can take, and a worker's scratch, for consumers that drive the kernels.
   int packed_columns() const { return packed_columns_; }
@@ -113,17 +102,15 @@ class Join {
   void add_segments(const Prepared& x, const Prepared* y);
   void allocate_workers();
   int block_capacity(bool float_path) const;
-  void prepare_terms(JoinSide& side, std::int64_t slot, double along, double quantised_along,
-                     double added);
   void load_float_row(const JoinSide& side, const Part& part, std::int64_t slot, double* row,
                       float* out) const;
   void walk_task(int worker, std::int64_t task, Consumer& consumer);
+  void exact_task(int worker, std::int64_t task, Consumer& consumer);
 
   JoinSide x_, y_;
   bool self_, float_path_;
   int threads_;
   double unit_ = 1.0;
-  double double_error_ = 0;  // relative, of sums over the features in float64
   int block_columns_;   // of a task; fixed for the whole walk
   int packed_columns_;  // at a time, on the current path
   std::vector<Segment> segments_;

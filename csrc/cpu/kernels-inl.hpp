@@ -18,11 +18,14 @@
 namespace fastgen::cpu::FASTGEN_TARGET {
 namespace {
 
+// Each builds on those before it.
+// clang-format off
 #include "cpu/vector-inl.hpp"
 #include "cpu/product-inl.hpp"
 #include "cpu/join-inl.hpp"
 #include "cpu/rows-inl.hpp"
 #include "cpu/peak-inl.hpp"
+// clang-format on
 
 static_assert(kStripRows % Int8Product::kRows == 0 && kStripRows % FloatProduct::kRows == 0);
 static_assert(kMaxBlockColumns % Int8Product::kPanel == 0 &&

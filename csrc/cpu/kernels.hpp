@@ -35,10 +35,10 @@ struct Terms {
 };
 
 struct Strip {
-  const void* rows;          // operand made by `load_rows_*`, [kStripRows, depth]
-  std::int64_t row_stride;   // bytes
-  const void* panels;        // operand made by `pack_*`
-  std::int64_t depth;        // features, padded to a multiple of 64
+  const void* rows;         // operand made by `load_rows_*`, [kStripRows, depth]
+  std::int64_t row_stride;  // bytes
+  const void* panels;       // operand made by `pack_*`
+  std::int64_t depth;       // features, padded to a multiple of 64
   int row_count;
   int column_count;
   // Pairs with column <= row + diagonal are left out: a symmetric tile serves each pair once.
@@ -63,22 +63,22 @@ struct EmitStrip {
 // whose memberships has been counted. `inside` bounds are rounded down, `outside` bounds up.
 struct BallStrip {
   Strip strip;
-  int radii;                    // number of radius sets r
+  int radii;                      // number of radius sets r
   std::int64_t row_stride;        // between radius sets in the row arrays
   std::int64_t column_stride;     // between radius sets in the column counts
   std::int64_t threshold_stride;  // between radius sets in the column thresholds
   const float* row_inside;        // [r, row_stride]; -inf where there is no ball
   const float* row_outside;
-  const float* column_inside;     // [r, threshold_stride]
+  const float* column_inside;  // [r, threshold_stride]
   const float* column_outside;
-  const float* row_reach;       // largest row_outside over the radius sets
+  const float* row_reach;  // largest row_outside over the radius sets
   const float* column_reach;
-  const std::int32_t* row_copies;     // multiplicity of each distinct row
+  const std::int32_t* row_copies;  // multiplicity of each distinct row
   const std::int32_t* column_copies;
-  std::int32_t* columns_in_row;       // [r, row_stride] counts, added to
-  std::int32_t* balls_of_column;      // [r, column_stride]
-  std::int32_t* rows_in_column;       // [r, column_stride]
-  std::int32_t* balls_of_row;         // [r, row_stride]
+  std::int32_t* columns_in_row;   // [r, row_stride] counts, added to
+  std::int32_t* balls_of_column;  // [r, column_stride]
+  std::int32_t* rows_in_column;   // [r, column_stride]
+  std::int32_t* balls_of_row;     // [r, row_stride]
   Hit* hits;
   int hit_count;
 };

@@ -66,9 +66,18 @@ class Knn::Emit final : public Consumer {
       const std::int64_t x = range.row + hit.row, y = range.column + hit.column;
       const Interval bounds = join.bounds(x, y, hit.dot);
       lists_.offer(x, static_cast<std::int32_t>(y), bounds.low, bounds.high, point);
-      if (join.self()) lists_.offer(y, static_cast<std::int32_t>(x), bounds.low, bounds.high, point);
+      if (join.self())
+        lists_.offer(y, static_cast<std::int32_t>(x), bounds.low, bounds.high, point);
     }
     hits_.fetch_add(task.hit_count, std::memory_order_relaxed);
+  }
+
+  void pair(const Join& join, Worker& worker, std::int64_t x, std::int64_t y, double sq) override {
+    const double scaled = sq * join.sq_unit();
+    lists_.offer(x, static_cast<std::int32_t>(y), scaled, scaled, worker.point.data());
+    if (join.self()) {
+      lists_.offer(y, static_cast<std::int32_t>(x), scaled, scaled, worker.point.data());
+    }
   }
 
  private:
@@ -171,7 +180,7 @@ void Knn::begin_sample() {
   tasks_.reset(0);
   const Segment& segment = join_->segment();
   const std::size_t part = static_cast<std::size_t>(segment.x - x_.parts().data());
-  if (sampled_[part] || (self_ && !segment.symmetric)) return;
+  if (sampled_[part] || segment.exact() || (self_ && !segment.symmetric)) return;
   sampled_[part] = true;
   const std::int64_t columns = segment.y->size();
   const std::int64_t wanted = std::max<std::int64_t>(std::min(columns / 16, kMaxSample), 4 * k_);

@@ -87,7 +87,8 @@ void NearestLists::offer(std::int64_t owner, std::int32_t candidate, double low,
   if (count == capacity_) {
     const float reach_now = reach(owner);
     count = static_cast<std::int32_t>(
-        std::remove_if(pending, pending + count, [&](const Pending& p) { return p.low > reach_now; }) -
+        std::remove_if(pending, pending + count,
+                       [&](const Pending& p) { return p.low > reach_now; }) -
         pending);
     if (count > capacity_ * 3 / 4) {
       owners_.kernels().to_double(owners_.row_of_slot(owner), owners_.rows().dtype,
@@ -126,8 +127,9 @@ void NearestLists::keep(std::int64_t owner, double key, std::int32_t slot) {
   std::int32_t& count = exact_count_[owner];
   const std::int32_t row = candidates_.first_row(slot);
   std::int32_t place = count;
-  while (place > 0 && (list[place - 1].key > key || (list[place - 1].key == key &&
-                                                     candidates_.first_row(list[place - 1].slot) > row))) {
+  while (place > 0 &&
+         (list[place - 1].key > key ||
+          (list[place - 1].key == key && candidates_.first_row(list[place - 1].slot) > row))) {
     --place;
   }
   if (place > k_) return;

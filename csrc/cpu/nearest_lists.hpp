@@ -26,9 +26,7 @@ class NearestLists {
   virtual ~NearestLists() = default;
 
   // Candidates with a lower bound above this are out of the owner's reach.
-  float reach(std::int64_t owner) const {
-    return reach_[owner].load(std::memory_order_relaxed);
-  }
+  float reach(std::int64_t owner) const { return reach_[owner].load(std::memory_order_relaxed); }
   void lower_reach(std::int64_t owner, float value);
   // Copies of the owner itself: `copies` neighbours at key 0.
   void add_known(std::int64_t owner, std::int32_t slot, std::int32_t copies);
@@ -45,7 +43,8 @@ class NearestLists {
 
  protected:
   // An exact look at a pair; the owner's row as float64 is in `point`.
-  virtual double exact_key(const double* point, std::int64_t owner, std::int32_t candidate) const = 0;
+  virtual double exact_key(const double* point, std::int64_t owner,
+                           std::int32_t candidate) const = 0;
   // An upper bound on a key in the units of the bounds.
   virtual double reach_of(double key) const = 0;
 

@@ -62,8 +62,9 @@ struct Tasks {
   }
   bool dealt() const { return next.load() >= count; }
   double fraction() const {
-    return count == 0 ? 1.0
-                      : static_cast<double>(std::min(next.load(), count)) / static_cast<double>(count);
+    return count == 0
+               ? 1.0
+               : static_cast<double>(std::min(next.load(), count)) / static_cast<double>(count);
   }
 };
 

@@ -54,7 +54,8 @@ std::vector<std::vector<double>> tight_cluster_centres(const RowView& view, cons
     if (members.size() < smallest || centres.size() == kMaxClusters) break;
     std::vector<double> mean(d, 0.0);
     for (const int s : members) {
-      for (std::int64_t i = 0; i < d; ++i) mean[i] += sample[s][i] / static_cast<double>(members.size());
+      for (std::int64_t i = 0; i < d; ++i)
+        mean[i] += sample[s][i] / static_cast<double>(members.size());
     }
     centres.push_back(std::move(mean));
   }

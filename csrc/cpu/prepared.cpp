@@ -16,6 +16,11 @@ namespace {
 constexpr std::int64_t kMaxBlocks = 128;
 constexpr std::int64_t kMinBlockRows = 256;
 constexpr std::int64_t kTaskRows = 64;
+// With one scale for all, rows 2^60 times smaller than the largest cannot be told apart. Few rows that
+// are 2^40 times larger than the median are set aside.
+constexpr double kOutlying = 0x1p40;
+constexpr std::int64_t kMaxOutliers = 64;
+constexpr std::int8_t kOutlierCluster = 127;
 // Below this spread the squares of float64 differences may underflow, and no bound holds.
 constexpr double kSmallestSpread = 0x1p-450;
 
@@ -32,11 +37,11 @@ Prepared::Prepared(const RowView& rows, Path path, const Kernels& kernels, int t
 
 std::int64_t Prepared::nbytes() const {
   return quantised_.bytes() +
-         static_cast<std::int64_t>((scale_.size() + magnitude_.size() + error_.size() + square_.size()) *
-                                       sizeof(double) +
-                                   (group_.size() + groups_.first.size() + groups_.copies.size() +
-                                    groups_.group_of.size() + groups_.members.size()) *
-                                       sizeof(std::int32_t));
+         static_cast<std::int64_t>(
+             (scale_.size() + magnitude_.size() + error_.size() + square_.size()) * sizeof(double) +
+             (group_.size() + groups_.first.size() + groups_.copies.size() +
+              groups_.group_of.size() + groups_.members.size()) *
+                 sizeof(std::int32_t));
 }
 
 void Prepared::begin_phase(Phase phase) {
@@ -46,7 +51,8 @@ void Prepared::begin_phase(Phase phase) {
     case Phase::scan: {
       block_rows_ = std::max(kMinBlockRows, (n + kMaxBlocks - 1) / kMaxBlocks);
       const std::int64_t blocks = (n + block_rows_ - 1) / block_rows_;
-      hashes_.assign(n, 0);
+      hashes_.resize(n);
+      peaks_.resize(n);
       block_sum_.assign(blocks, std::vector<double>());
       block_low_ = block_high_ = block_sum_;
       tasks_.reset(blocks);
@@ -57,7 +63,7 @@ void Prepared::begin_phase(Phase phase) {
       break;
     case Phase::assign:
       cluster_of_.assign(slots(), -1);
-      tasks_.reset(clusters_.empty() ? 0 : task_count(slots()));
+      tasks_.reset(clusters_.empty() && outlying_.empty() ? 0 : task_count(slots()));
       break;
     case Phase::quantise:
       scale_.assign(slots(), 0.0);
@@ -68,6 +74,8 @@ void Prepared::begin_phase(Phase phase) {
       break;
     case Phase::done:
       hashes_ = {};
+      peaks_ = {};
+      outlying_ = {};
       cluster_of_ = {};
       centred_.clear();
       rotated_.clear();
@@ -89,6 +97,10 @@ double Prepared::advance(double seconds) {
   if (phase_ == Phase::scan) {
     if (!run_tasks(tasks_, threads_, deadline, [&](int, std::int64_t task) { scan_block(task); })) {
       return 0.3 * tasks_.fraction();
+    }
+    if (outlying_.empty() && find_outliers()) {
+      begin_phase(Phase::scan);  // once more, for sums without them
+      return 0.15;
     }
     finish_scan();
     begin_phase(Phase::centre);
@@ -124,15 +136,37 @@ void Prepared::scan_block(std::int64_t block) {
   std::vector<double> sum(d, 0.0), low(d, std::numeric_limits<double>::infinity()),
       high(d, -std::numeric_limits<double>::infinity());
   for (std::int64_t row = begin; row < end; ++row) {
-    hashes_[row] = kernels_->scan_row(rows_.row(row), rows_.dtype, d, sum.data(), low.data(), high.data());
+    if (!outlying_.empty() && outlying_[row]) continue;
+    hashes_[row] =
+        kernels_->scan_row(rows_.row(row), rows_.dtype, d, sum.data(), low.data(), high.data());
+    peaks_[row] = kernels_->largest_magnitude(rows_.row(row), rows_.dtype, d);
   }
   block_sum_[block] = std::move(sum);
   block_low_[block] = std::move(low);
   block_high_[block] = std::move(high);
 }
 
+bool Prepared::find_outliers() {
+  std::vector<double> sorted;
+  for (const double peak : peaks_) {
+    if (peak > 0) sorted.push_back(peak);
+  }
+  if (sorted.empty()) return false;
+  std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
+  const double limit = sorted[sorted.size() / 2] * kOutlying;
+  outliers_ =
+      std::count_if(peaks_.begin(), peaks_.end(), [&](double peak) { return peak > limit; });
+  if (outliers_ == 0 || outliers_ > kMaxOutliers || path_ == Path::scan) {
+    outliers_ = 0;
+    return false;
+  }
+  outlying_.resize(rows_.n);
+  for (std::int64_t row = 0; row < rows_.n; ++row) outlying_[row] = peaks_[row] > limit;
+  return true;
+}
+
 void Prepared::finish_scan() {
-  const std::int64_t n = rows_.n, d = rows_.d;
+  const std::int64_t n = rows_.n - outliers_, d = rows_.d;
   mean_.assign(d, 0.0);
   double sq_spread = 0;
   double largest = 0;
@@ -171,9 +205,13 @@ void Prepared::assign_rows(int worker, std::int64_t task) {
   const std::int64_t begin = task * kTaskRows, end = std::min(slots(), begin + kTaskRows);
   double* row = centred_[worker].data();
   for (std::int64_t group = begin; group < end; ++group) {
+    if (!outlying_.empty() && outlying_[groups_.first[group]]) {
+      cluster_of_[group] = kOutlierCluster;
+      continue;
+    }
     kernels_->to_double(rows_.row(groups_.first[group]), rows_.dtype, rows_.d, row);
-    cluster_of_[group] = static_cast<std::int8_t>(
-        nearest_cluster(*kernels_, row, rows_.d, clusters_, mean_));
+    cluster_of_[group] =
+        static_cast<std::int8_t>(nearest_cluster(*kernels_, row, rows_.d, clusters_, mean_));
   }
 }
 
@@ -181,16 +219,16 @@ void Prepared::finish_assign() {
   const std::int64_t d = rows_.d;
   group_.resize(slots());
   std::iota(group_.begin(), group_.end(), 0);
-  std::stable_sort(group_.begin(), group_.end(), [&](std::int32_t a, std::int32_t b) {
-    return cluster_of_[a] < cluster_of_[b];
-  });
+  std::stable_sort(group_.begin(), group_.end(),
+                   [&](std::int32_t a, std::int32_t b) { return cluster_of_[a] < cluster_of_[b]; });
   for (std::int64_t begin = 0; begin < slots();) {
     const int cluster = cluster_of_[group_[begin]];
     Part part;
     part.begin = begin;
     part.end = begin + 1;
     while (part.end < slots() && cluster_of_[group_[part.end]] == cluster) ++part.end;
-    part.centre = cluster < 0 ? mean_ : clusters_[cluster];
+    part.outlying = cluster == kOutlierCluster;
+    part.centre = cluster < 0 || part.outlying ? mean_ : clusters_[cluster];
     begin = part.end;
     parts_.push_back(std::move(part));
   }
@@ -213,6 +251,7 @@ void Prepared::quantise_rows(int worker, std::int64_t task) {
   std::size_t part = 0;
   for (std::int64_t slot = begin; slot < end; ++slot) {
     while (slot >= parts_[part].end) ++part;
+    if (parts_[part].outlying) continue;
     row.row = row_of_slot(slot);
     row.centre = parts_[part].centre.data();
     row.quantised = quantised_.data() + slot * stride();

@@ -23,6 +23,9 @@ enum class Path { automatic, int8, float32, scan };
 struct Part {
   std::int64_t begin = 0, end = 0;
   std::vector<double> centre;  // [d]
+  // A few rows so far out that one scale cannot serve them and the rest: their pairs are all computed
+  // exactly, and they take no part in the mean.
+  bool outlying = false;
 
   std::int64_t size() const { return end - begin; }
 };
@@ -57,7 +60,9 @@ class Prepared {
   std::int32_t group(std::int64_t slot) const { return group_[slot]; }
 
   // In units of z = R (x - c) * unit, by slot.
-  const std::uint8_t* quantised(std::int64_t slot) const { return quantised_.data() + slot * stride(); }
+  const std::uint8_t* quantised(std::int64_t slot) const {
+    return quantised_.data() + slot * stride();
+  }
   double scale(std::int64_t slot) const { return scale_[slot]; }
   double magnitude(std::int64_t slot) const { return magnitude_[slot]; }
   double error(std::int64_t slot) const { return error_[slot]; }
@@ -69,6 +74,7 @@ class Prepared {
   void begin_phase(Phase phase);
   void scan_block(std::int64_t block);
   void finish_scan();
+  bool find_outliers();
   void assign_rows(int worker, std::int64_t task);
   void finish_assign();
   void quantise_rows(int worker, std::int64_t task);
@@ -84,6 +90,9 @@ class Prepared {
   std::int64_t block_rows_ = 0;
 
   std::vector<std::uint64_t> hashes_;
+  std::vector<double> peaks_;   // [n] largest magnitude of each row
+  std::vector<bool> outlying_;  // [n], empty when no row is
+  std::int64_t outliers_ = 0;
   std::vector<std::vector<double>> block_sum_, block_low_, block_high_;  // [blocks][d]
   std::vector<double> mean_;
   std::vector<std::vector<double>> clusters_;

@@ -326,7 +326,8 @@ void load_rows_int8(const std::uint8_t* q, std::int64_t stride, int rows, std::i
   std::int16_t* expanded = static_cast<std::int16_t*>(out);
   for (int r = 0; r < rows; ++r) {
     for (std::int64_t k = 0; k < depth; ++k) {
-      expanded[r * depth + k] = static_cast<std::int16_t>(static_cast<int>(q[r * stride + k]) - 128);
+      expanded[r * depth + k] =
+          static_cast<std::int16_t>(static_cast<int>(q[r * stride + k]) - 128);
     }
   }
 }

@@ -51,12 +51,14 @@ class EmitNothing final : public Consumer {
                    0};
     (join.float_path() ? join.kernels().emit_float : join.kernels().emit_int8)(&task);
   }
+  void pair(const Join&, Worker&, std::int64_t, std::int64_t, double) override {}
 };
 
 }  // namespace
 
 Rates measure_peak(const Kernels& kernels, int threads, double seconds) {
-  return {measure(kernels.peak_int8, threads, seconds), measure(kernels.peak_float, threads, seconds)};
+  return {measure(kernels.peak_int8, threads, seconds),
+          measure(kernels.peak_float, threads, seconds)};
 }
 
 double measure_tile(const std::string& isa, const std::string& path, std::int64_t n, std::int64_t d,
@@ -68,8 +70,10 @@ double measure_tile(const std::string& isa, const std::string& path, std::int64_
     state = state * 1664525u + 1013904223u;
     value = static_cast<float>(state >> 8) * 0x1p-24f;
   }
-  const RowView rows{reinterpret_cast<const unsigned char*>(data.data()), DType::float32, n, d, 4 * d};
-  Prepared prepared(rows, path == "float32" ? Path::float32 : Path::int8, select_kernels(isa), threads);
+  const RowView rows{reinterpret_cast<const unsigned char*>(data.data()), DType::float32, n, d,
+                     4 * d};
+  Prepared prepared(rows, path == "float32" ? Path::float32 : Path::int8, select_kernels(isa),
+                    threads);
   while (prepared.advance(1.0) < 1.0) {
   }
   Join join(prepared, &prepared, threads);

@@ -29,10 +29,9 @@ class Realism::Lists final : public NearestLists {
 
  protected:
   double exact_key(const double* point, std::int64_t, std::int32_t candidate) const override {
-    return -sq_ratio(sq_radius_[candidate],
-                     candidates_.kernels().sq_distance(point, candidates_.row_of_slot(candidate),
-                                                       candidates_.rows().dtype,
-                                                       candidates_.rows().d));
+    return -sq_ratio(sq_radius_[candidate], candidates_.kernels().sq_distance(
+                                                point, candidates_.row_of_slot(candidate),
+                                                candidates_.rows().dtype, candidates_.rows().d));
   }
   double reach_of(double key) const override {
     return key == 0 ? std::numeric_limits<double>::infinity() : (-1.0 / key) * (1 + 0x1p-40);
@@ -53,10 +52,9 @@ class Realism::Emit final : public Consumer {
       const double sq = sq_radius_[range.row + r] * join.sq_unit();
       worker.row_threshold[r] = -std::numeric_limits<float>::infinity();
       // Left out: a reach of minus infinity. Else never 0, which times infinity would be NaN.
-      worker.row_weight[r] = std::isnan(sq)
-                                 ? -std::numeric_limits<float>::infinity()
-                                 : std::max(round_up(sq * (1 + 0x1p-20)),
-                                            std::numeric_limits<float>::min());
+      worker.row_weight[r] = std::isnan(sq) ? -std::numeric_limits<float>::infinity()
+                                            : std::max(round_up(sq * (1 + 0x1p-20)),
+                                                       std::numeric_limits<float>::min());
     }
     for (int c = 0; c < range.columns; ++c) {
       worker.column_threshold[c] =
@@ -79,11 +77,18 @@ class Realism::Emit final : public Consumer {
       // Scaled radii that under- or overflow say nothing; an exact look will.
       const bool blind = sq < std::numeric_limits<double>::min() || std::isinf(sq);
       const double low = blind ? 0.0 : std::max(bounds.low, 0.0) / sq * (1 - 0x1p-40);
-      const double high = blind ? std::numeric_limits<double>::infinity()
-                                : bounds.high / sq * (1 + 0x1p-40);
+      const double high =
+          blind ? std::numeric_limits<double>::infinity() : bounds.high / sq * (1 + 0x1p-40);
       lists_.offer(y, static_cast<std::int32_t>(x), low, high, worker.point.data());
     }
     hits_.fetch_add(task.hit_count, std::memory_order_relaxed);
+  }
+
+  void pair(const Join&, Worker& worker, std::int64_t x, std::int64_t y, double) override {
+    // Few and far: an exact look at each is cheaper than a careful bound on the ratio.
+    if (std::isnan(sq_radius_[x])) return;
+    lists_.offer(y, static_cast<std::int32_t>(x), 0.0, std::numeric_limits<double>::infinity(),
+                 worker.point.data());
   }
 
  private:
@@ -134,8 +139,8 @@ double Realism::advance(double seconds) {
         y_.kernels().to_double(y_.row_of_slot(slot), y_.rows().dtype, y_.rows().d, point);
         for (std::int64_t s = 0; s < x_.slots(); ++s) {
           if (std::isnan(sq_radius_[s])) continue;
-          const double sq = y_.kernels().sq_distance(point, x_.row_of_slot(s), x_.rows().dtype,
-                                                     x_.rows().d);
+          const double sq =
+              y_.kernels().sq_distance(point, x_.row_of_slot(s), x_.rows().dtype, x_.rows().d);
           scanned_[slot] = std::max(scanned_[slot], sq_ratio(sq_radius_[s], sq));
         }
       }
@@ -174,6 +179,7 @@ double Realism::advance(double seconds) {
 }
 
 void Realism::finish(double* sq_ratio_out) const {
+  const PlainFloatingPoint mode;
   FASTGEN_CHECK(stage_ == Stage::done);
   for (std::int64_t slot = 0; slot < y_.slots(); ++slot) {
     double value = 0;

@@ -22,8 +22,7 @@ Rotation::Rotation(std::int64_t d) : d_(d), depth_((d + 63) / 64 * 64), block_(6
     source_.resize(depth_);
     for (std::int64_t j = 0; j < depth_; ++j) {
       const std::int64_t feature = j % block_ * blocks + j / block_;
-      source_[j] =
-          feature < d_ ? static_cast<std::int32_t>(feature) : -1;
+      source_[j] = feature < d_ ? static_cast<std::int32_t>(feature) : -1;
     }
   }
 }
@@ -32,11 +31,9 @@ std::vector<double> Rotation::apply(const std::vector<double>& v) const {
   std::vector<double> z(depth_, 0.0);
   const double size = 1.0 / std::sqrt(static_cast<double>(block_));
   for (std::int64_t j = 0; j < depth_; ++j) {
-    const std::int64_t from =
-        source_.empty() ? (j < d_ ? j : -1) : source_[j];
+    const std::int64_t from = source_.empty() ? (j < d_ ? j : -1) : source_[j];
     if (from >= 0) {
-      z[j] =
-          v[from] * (signs_[j] > 0 ? size : -size);
+      z[j] = v[from] * (signs_[j] > 0 ? size : -size);
     }
   }
   for (std::int64_t start = 0; start < depth_; start += block_) {

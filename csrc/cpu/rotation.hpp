@@ -12,8 +12,8 @@ class Rotation {
   explicit Rotation(std::int64_t d);
 
   std::int64_t d() const { return d_; }
-  std::int64_t depth() const { return depth_; }   // d padded to a multiple of 64
-  std::int64_t block() const { return block_; }   // largest power of two that divides depth
+  std::int64_t depth() const { return depth_; }  // d padded to a multiple of 64
+  std::int64_t block() const { return block_; }  // largest power of two that divides depth
   const float* signs() const { return signs_.data(); }
   // Feature read by each place of the transform's input, -1 for padding; null when it is the identity.
   const std::int32_t* source() const { return source_.empty() ? nullptr : source_.data(); }

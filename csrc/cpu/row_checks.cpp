@@ -51,8 +51,8 @@ void widen_bfloat16(const std::uint16_t* data, std::int64_t n, std::int64_t d,
 }
 
 void pair_sq_distances(const RowView& x, const RowView& y, const std::int64_t* i,
-                       const std::int64_t* j, std::int64_t count, const Kernels& kernels, int threads,
-                       double* out) {
+                       const std::int64_t* j, std::int64_t count, const Kernels& kernels,
+                       int threads, double* out) {
   FASTGEN_CHECK(x.d == y.d);
   for (std::int64_t p = 0; p < count; ++p) {
     FASTGEN_CHECK(0 <= i[p] && i[p] < x.n && 0 <= j[p] && j[p] < y.n);

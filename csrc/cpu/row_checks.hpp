@@ -21,7 +21,7 @@ void widen_bfloat16(const std::uint16_t* data, std::int64_t n, std::int64_t d,
 
 // out[p] = canonical squared distance of x[i[p]] and y[j[p]].
 void pair_sq_distances(const RowView& x, const RowView& y, const std::int64_t* i,
-                       const std::int64_t* j, std::int64_t count, const Kernels& kernels, int threads,
-                       double* out);
+                       const std::int64_t* j, std::int64_t count, const Kernels& kernels,
+                       int threads, double* out);
 
 }  // namespace fastgen::cpu

@@ -107,14 +107,16 @@ double centred_dot(const double* x, const double* centre, const double* y, std::
   return sum;
 }
 
-void centre_to_float(const double* x, const double* centre, double unit, std::int64_t d, float* out) {
+void centre_to_float(const double* x, const double* centre, double unit, std::int64_t d,
+                     float* out) {
   for (std::int64_t i = 0; i < d; ++i) out[i] = static_cast<float>((x[i] - centre[i]) * unit);
 }
 
 double quantised_dot(const std::uint8_t* q, const double* y, std::int64_t depth) {
   double lane[16] = {};
   for (std::int64_t i = 0; i < depth; i += 16) {
-    for (int l = 0; l < 16; ++l) lane[l] += static_cast<double>(static_cast<int>(q[i + l]) - 128) * y[i + l];
+    for (int l = 0; l < 16; ++l)
+      lane[l] += static_cast<double>(static_cast<int>(q[i + l]) - 128) * y[i + l];
   }
   double sum = 0;
   for (int l = 0; l < 16; ++l) sum += lane[l];
@@ -280,8 +282,8 @@ inline float sq_residual(const float* z, std::int64_t depth, float step, std::ui
     const Lanes residual = value - level * step;
     sum += residual * residual;
     if (q) {
-      const LaneBytes bytes = __builtin_convertvector(
-          __builtin_convertvector(level, LaneInts) + 128, LaneBytes);
+      const LaneBytes bytes =
+          __builtin_convertvector(__builtin_convertvector(level, LaneInts) + 128, LaneBytes);
       __builtin_memcpy(q + i, &bytes, sizeof(bytes));
     }
   }

@@ -23,8 +23,8 @@ inline unsigned less_equal(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b,
 inline unsigned less(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 inline void add_where(std::int32_t* p, unsigned mask, std::int32_t value) {
   const __m512i old = _mm512_loadu_si512(p);
-  _mm512_storeu_si512(p, _mm512_mask_add_epi32(old, static_cast<__mmask16>(mask), old,
-                                               _mm512_set1_epi32(value)));
+  _mm512_storeu_si512(
+      p, _mm512_mask_add_epi32(old, static_cast<__mmask16>(mask), old, _mm512_set1_epi32(value)));
 }
 inline std::int32_t sum_where(const std::int32_t* p, unsigned mask) {
   return _mm512_mask_reduce_add_epi32(static_cast<__mmask16>(mask), _mm512_loadu_si512(p));
@@ -104,9 +104,7 @@ inline unsigned less_equal(Floats a, Floats b) {
 inline unsigned less(Floats a, Floats b) {
   return static_cast<unsigned>(_mm_movemask_ps(_mm_cmplt_ps(a, b)));
 }
-inline void store(std::int32_t* p, Ints a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a);
-}
+inline void store(std::int32_t* p, Ints a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a); }
 inline Ints splat_ints(std::int32_t a) { return _mm_set1_epi32(a); }
 inline Ints add(Ints a, Ints b) { return _mm_add_epi32(a, b); }
 inline Ints load_pairs(const std::int16_t* p) {

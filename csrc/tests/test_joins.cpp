@@ -1,6 +1,7 @@
 // Neighbours, balls and realism against brute force over the canonical distance, to the last bit:
 // every instruction set and path, 1 to 4 threads, and sets of every shape that has a rule of its
 // own.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -198,10 +199,31 @@ void extreme_values() {
   solve("every size", mapped(x, mixed), mapped(y, mixed), d, DType::float64);
 }
 
+// A few rows so far out that no scale serves them and the rest.
+void outlying_rows() {
+  Random random(11);
+  const std::int64_t d = 12;
+  for (const double size : {1e6, 1e15, 1e40, 1e140}) {
+    for (const std::int64_t n :
+         {30, 180}) {  // for few rows all ranks: the outlying ones are neighbours
+      Values x = normals(random, n * d), y = normals(random, n / 2 * d);
+      for (std::int64_t i = 0; i < 3; ++i) {
+        for (std::int64_t j = 0; j < d; ++j) {
+          x[i * 9 * d + j] *= size;
+          y[(i + 2) * d + j] *= i == 1 ? 1 / size : -size;
+        }
+      }
+      std::copy_n(x.begin(), d, x.begin() + d);      // an outlying row and its copy,
+      std::copy_n(x.begin(), d, y.begin() + 5 * d);  // one of them in the other set
+      solve("outlying rows of " + show(size), x, y, d, DType::float64, {1, 4});
+    }
+  }
+}
+
 // More rows than one task takes of a block.
 void many_rows() {
   Random random(9);
-  const std::int64_t d = 5, n = kEmulated ? 300 : 4100, m = 70;
+  const std::int64_t d = 5, n = kEmulated ? 1000 : 2050, m = 70;
   const Values x = normals(random, n * d), y = normals(random, m * d);
   const Problem p = make_problem("many columns", make_matrix(y, d, DType::float32),
                                  make_matrix(x, d, DType::float32));
@@ -250,6 +272,7 @@ int main(int argc, char** argv) {
                     {"tight_clusters", tight_clusters},
                     {"sets_apart", sets_apart},
                     {"extreme_values", extreme_values},
+                    {"outlying_rows", outlying_rows},
                     {"many_rows", many_rows},
                     {"very_wide_rows", very_wide_rows}},
                    argc, argv);
