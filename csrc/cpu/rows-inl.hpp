@@ -203,6 +203,7 @@ bool equal_rows(const void* a, const void* b, DType dtype, std::int64_t d) {
 
 typedef float Lanes __attribute__((vector_size(4 * kLanes)));
 typedef std::int32_t LaneInts __attribute__((vector_size(4 * kLanes)));
+constexpr int kLaneStages = __builtin_ctz(kLanes);
 typedef std::uint8_t LaneBytes __attribute__((vector_size(kLanes)));
 
 // Partners and signs of the butterflies between the lanes of one vector, by stage.
@@ -210,7 +211,7 @@ struct LaneButterflies {
   alignas(64) std::int32_t partner[4][kLanes];
   alignas(64) float sign[4][kLanes];
   constexpr LaneButterflies() : partner(), sign() {
-    for (int stage = 0; (1 << stage) < kLanes; ++stage) {
+    for (int stage = 0; stage < kLaneStages; ++stage) {
       for (int l = 0; l < kLanes; ++l) {
         partner[stage][l] = l ^ (1 << stage);
         sign[stage][l] = (l >> stage & 1) ? -1.0f : 1.0f;
@@ -224,7 +225,7 @@ inline void butterfly_lanes(float* z) {
   Lanes v;
   __builtin_memcpy(&v, z, sizeof(v));
 #pragma GCC unroll 4
-  for (int stage = 0; (1 << stage) < kLanes; ++stage) {
+  for (int stage = 0; stage < kLaneStages; ++stage) {
     LaneInts partner;
     Lanes sign, swapped;
     __builtin_memcpy(&partner, kButterflies.partner[stage], sizeof(partner));

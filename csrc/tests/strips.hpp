@@ -21,7 +21,7 @@ using cpu::kStripRows;
 constexpr float kNotANumber = std::numeric_limits<float>::quiet_NaN();
 constexpr std::int64_t kEverything = -(std::int64_t{1} << 40);  // no diagonal
 
-// The bound on a float32 dot that the engine states, relative to |x| |y| (cpu/join.cpp).
+// The bound on a float32 dot that the engine states, relative to |x| |y| (cpu/bounds.cpp).
 inline double float_product_error(std::int64_t depth) {
   return (256.0 + static_cast<double>(depth) / 256.0 + 16.0) * 0x1p-24 * (1 + 0x1p-10);
 }
