@@ -282,6 +282,14 @@ def test_unexpected_errors_keep_their_trace(sets, monkeypatch):
         cli.main(["evaluate", "real.npy", "fake.npy"])
 
 
+# A shell that runs the tests in the background has its children ignore interrupts.
+HEEDING_INTERRUPTS = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("fastgen", run_name="__main__", alter_sys=True)
+"""
+
+
 class OnTerminal:
     """The program with a terminal as its standard error, and what it writes there."""
 
@@ -289,7 +297,7 @@ class OnTerminal:
         self.written, self.closed = b"", False
         master, slave = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fastgen", *arguments],
+            [sys.executable, "-c", HEEDING_INTERRUPTS, *arguments],
             stdout=subprocess.PIPE,
             stderr=slave,
             env={**os.environ, "TERM": "xterm"},
