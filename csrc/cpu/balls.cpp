@@ -13,6 +13,7 @@ namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 constexpr std::int64_t kSlotsPerTask = 4;
+constexpr std::size_t kPendingPairs = 1 << 16;  // of one worker: 0.5 MB, and 50 ms of looks
 
 }  // namespace
 
@@ -112,6 +113,9 @@ class Balls::Count final : public Consumer {
     }
   }
 
+  // What is left of one worker's pending pairs, after the walk.
+  void finish(Join& join, int index) { settle(join, join.worker(index), local_[index]); }
+
   void pair(const Join&, Worker&, std::int64_t i, std::int64_t j, double sq) override {
     Side &x = balls_.x_, &y = balls_.y_;
     for (std::int64_t r = 0; r < balls_.radii_; ++r) {
@@ -130,46 +134,63 @@ class Balls::Count final : public Consumer {
   struct Local {
     std::vector<std::int32_t> columns_in_row, balls_of_row, rows_in_column, balls_of_column;
     std::vector<float> row_inside, row_outside;
+    std::vector<std::pair<std::int32_t, std::int32_t>> pending;  // slots of x and y
   };
 
+  // Counts the emitted pairs that the float64 bounds decide; the others wait for an exact look.
   void decide(const Join& join, Worker& worker, Local& local, const StripRange& range, int hits) {
     const Side &x = balls_.x_, &y = balls_.y_;
-    const RowView& y_rows = y.set->rows();
-    std::int64_t loaded = -1, rechecked = 0;
     for (int h = 0; h < hits; ++h) {
       const Hit& hit = worker.hits[h];
       const std::int64_t i = range.row + hit.row, j = range.column + hit.column;
       const Interval bounds = join.bounds(i, j, hit.dot);
-      double sq = -1;  // the canonical distance, once it is needed
-      const auto inside = [&](double sq_radius) {
+      const auto open = [&](double sq_radius) {
         const double scaled = sq_radius * join.sq_unit();
-        if (bounds.low > scaled) return false;
-        if (bounds.high < scaled) return true;
-        if (sq < 0) {
-          if (loaded != i) {
-            join.kernels().to_double(x.set->row_of_slot(i), x.set->rows().dtype, y_rows.d,
-                                     worker.point.data());
-            loaded = i;
-          }
-          sq = join.kernels().sq_distance(worker.point.data(), y.set->row_of_slot(j), y_rows.dtype,
-                                          y_rows.d);
-          ++rechecked;
-        }
-        return balls_.within(sq, sq_radius);
+        return bounds.low <= scaled && !(bounds.high < scaled);
       };
+      bool undecided = false;
       for (std::int64_t r = 0; r < balls_.radii_; ++r) {
-        if (x.sq_radii && inside(x.sq_radius(r, i))) {
+        undecided = undecided || (x.sq_radii && open(x.sq_radius(r, i))) ||
+                    (y.sq_radii && open(y.sq_radius(r, j)));
+      }
+      if (undecided) {
+        local.pending.emplace_back(static_cast<std::int32_t>(i), static_cast<std::int32_t>(j));
+        continue;
+      }
+      for (std::int64_t r = 0; r < balls_.radii_; ++r) {
+        if (x.sq_radii && bounds.high < x.sq_radius(r, i) * join.sq_unit()) {
           local.columns_in_row[r * kStripRows + hit.row] += y.copies[j];
           local.balls_of_column[r * kMaxBlockColumns + hit.column] += x.copies[i];
         }
-        if (y.sq_radii && inside(y.sq_radius(r, j))) {
+        if (y.sq_radii && bounds.high < y.sq_radius(r, j) * join.sq_unit()) {
           local.rows_in_column[r * kMaxBlockColumns + hit.column] += x.copies[i];
           local.balls_of_row[r * kStripRows + hit.row] += y.copies[j];
         }
       }
     }
     balls_.hits_.fetch_add(hits, std::memory_order_relaxed);
-    balls_.rechecked_.fetch_add(rechecked, std::memory_order_relaxed);
+    if (local.pending.size() >= kPendingPairs) settle(join, worker, local);
+  }
+
+  // Looks at pending pairs row by row, so that a row of x comes from memory once and not per pair.
+  void settle(const Join& join, Worker& worker, Local& local) {
+    const RowView& x_rows = balls_.x_.set->rows();
+    const RowView& y_rows = balls_.y_.set->rows();
+    std::sort(local.pending.begin(), local.pending.end());
+    std::int32_t loaded = -1;
+    for (const auto& [i, j] : local.pending) {
+      if (loaded != i) {
+        join.kernels().to_double(balls_.x_.set->row_of_slot(i), x_rows.dtype, x_rows.d,
+                                 worker.point.data());
+        loaded = i;
+      }
+      pair(join, worker, i, j,
+           join.kernels().sq_distance(worker.point.data(), balls_.y_.set->row_of_slot(j),
+                                      y_rows.dtype, y_rows.d));
+    }
+    balls_.rechecked_.fetch_add(static_cast<std::int64_t>(local.pending.size()),
+                                std::memory_order_relaxed);
+    local.pending.clear();
   }
 
   // Adds a strip's counts to the totals (integers: any order gives the same sum) and clears them.
@@ -230,7 +251,14 @@ double Balls::advance(double seconds) {
     return finished ? 1.0 : 0.999 * tasks_.fraction();
   }
   do {
-    if (join_->done()) return 1.0;
+    if (join_->done()) {
+      if (!settling_) tasks_.reset(threads_);
+      settling_ = true;
+      const bool finished = run_tasks(tasks_, threads_, deadline, [&](int, std::int64_t task) {
+        count_->finish(*join_, static_cast<int>(task));
+      });
+      return finished ? 1.0 : 0.999;
+    }
     if (!terms_ready_) {
       terms_ready_ = join_->prepare_segment(deadline);
     } else if (join_->advance(deadline, *count_)) {
@@ -240,7 +268,7 @@ double Balls::advance(double seconds) {
       terms_ready_ = false;
     }
   } while (std::chrono::steady_clock::now() < deadline);
-  return join_->done() ? 1.0 : 0.999 * join_->fraction();
+  return 0.999 * join_->fraction();
 }
 
 void Balls::scan_slot(std::int64_t slot, double* row) {

@@ -66,7 +66,7 @@ class Balls {
   std::unique_ptr<Join> join_;
   std::unique_ptr<Count> count_;
   Tasks tasks_;
-  bool terms_ready_ = false;
+  bool terms_ready_ = false, settling_ = false;
   std::atomic<std::int64_t> hits_{0}, rechecked_{0};
 };
 
