@@ -1,9 +1,7 @@
-// Directed rounding from double to float for values that serve as bounds, and exact powers of two.
+// Directed rounding from double to float for values that serve as bounds.
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <limits>
 
 namespace fastgen {

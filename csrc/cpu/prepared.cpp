@@ -168,6 +168,7 @@ bool Prepared::find_outliers() {
 void Prepared::finish_scan() {
   const std::int64_t n = rows_.n - outliers_, d = rows_.d;
   mean_.assign(d, 0.0);
+  std::vector<double> spread(d);
   double sq_spread = 0;
   double largest = 0;
   for (std::int64_t i = 0; i < d; ++i) {
@@ -179,18 +180,12 @@ void Prepared::finish_scan() {
     }
     // Every part's centre lies between a column's extremes too, so |x - c| <= high - low.
     mean_[i] = std::min(std::max(mean_[i], low), high);
-    largest = std::max(largest, high - low);
+    spread[i] = high - low;
+    largest = std::max(largest, spread[i]);
   }
-  if (largest > 0) {
-    for (std::int64_t i = 0; i < d; ++i) {
-      double low = block_low_[0][i], high = block_high_[0][i];
-      for (std::size_t block = 1; block < block_sum_.size(); ++block) {
-        low = std::min(low, block_low_[block][i]);
-        high = std::max(high, block_high_[block][i]);
-      }
-      const double relative = (high - low) / largest;
-      sq_spread += relative * relative;
-    }
+  for (std::int64_t i = 0; largest > 0 && i < d; ++i) {
+    const double relative = spread[i] / largest;
+    sq_spread += relative * relative;
   }
   block_sum_ = block_low_ = block_high_ = {};
   int exponent = 0;
@@ -216,7 +211,6 @@ void Prepared::assign_rows(int worker, std::int64_t task) {
 }
 
 void Prepared::finish_assign() {
-  const std::int64_t d = rows_.d;
   group_.resize(slots());
   std::iota(group_.begin(), group_.end(), 0);
   std::stable_sort(group_.begin(), group_.end(),
@@ -233,7 +227,6 @@ void Prepared::finish_assign() {
     parts_.push_back(std::move(part));
   }
   if (parts_.size() == 1) parts_[0].centre = mean_;
-  mean_.resize(d);
 }
 
 void Prepared::quantise_rows(int worker, std::int64_t task) {
