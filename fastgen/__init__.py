@@ -1,7 +1,8 @@
 """Fast, exact metrics that compare two sets of feature vectors.
 
 Precision, recall, density, coverage and their kin between real and generated features, with the
-same decisions as direct float64 arithmetic and memory in proportion to the number of rows.
+same decisions as direct float64 arithmetic; KID, CMMD and other kernel distances over the full
+samples, with standard errors and p-values; memory in proportion to the number of rows.
 
 Examples
 --------
@@ -19,12 +20,33 @@ from typing import TYPE_CHECKING, Any
 
 from fastgen._errors import BackendUnavailableError
 from fastgen.backend import info
+from fastgen.kernels import (
+    Energy,
+    Gaussian,
+    Kernel,
+    KernelSum,
+    Laplacian,
+    Polynomial,
+    RationalQuadratic,
+)
+from fastgen.metrics.cmmd import cmmd
 from fastgen.metrics.evaluate import evaluate
+from fastgen.metrics.kid import kid
 from fastgen.metrics.membership import membership
+from fastgen.metrics.mmd import mmd
 from fastgen.metrics.neighbours import knn_radii, nearest
 from fastgen.metrics.prdc import prdc
 from fastgen.metrics.precision_recall import precision_recall
-from fastgen.results import PRDC, Info, Membership, Neighbors, PrecisionRecall, Report
+from fastgen.results import (
+    KID,
+    MMD,
+    PRDC,
+    Info,
+    Membership,
+    Neighbors,
+    PrecisionRecall,
+    Report,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,18 +55,30 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "KID",
+    "MMD",
     "PRDC",
     "BackendUnavailableError",
+    "Energy",
+    "Gaussian",
     "Info",
+    "Kernel",
+    "KernelSum",
+    "Laplacian",
     "Membership",
     "Neighbors",
+    "Polynomial",
     "PrecisionRecall",
+    "RationalQuadratic",
     "Report",
     "__version__",
+    "cmmd",
     "evaluate",
     "info",
+    "kid",
     "knn_radii",
     "membership",
+    "mmd",
     "nearest",
     "numpy_reference",
     "prdc",

@@ -58,3 +58,28 @@ class Realism:
     def finish(self) -> _Floats: ...
     @property
     def counters(self) -> dict[str, int]: ...
+
+class KernelSums:
+    def __init__(
+        self,
+        x: _Rows,
+        y: _Rows | None,
+        kernels: list[list[tuple[str | float, ...]]],
+        *,
+        subsets: tuple[_Integers, _Integers] | None,
+        labels: npt.NDArray[np.int8] | None,
+        within: bool,
+        normalise: bool,
+        float64: bool,
+        block: int,
+        isa: str,
+        threads: int,
+    ) -> None: ...
+    def advance(self, seconds: float) -> float: ...
+    def finish(self) -> list[dict[str, _Floats]]: ...
+    @property
+    def overflow(self) -> bool: ...
+    @property
+    def float64(self) -> bool: ...
+    @property
+    def zero_rows(self) -> tuple[int, int]: ...

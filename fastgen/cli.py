@@ -15,7 +15,7 @@ from typing import NoReturn
 from fastgen._errors import BackendUnavailableError, fail
 from fastgen.backend import info, version
 from fastgen.demo import demo_rows, demo_table
-from fastgen.metrics.evaluate import evaluate
+from fastgen.metrics.evaluate import DEFAULT, METRICS, evaluate
 from fastgen.report import (
     evaluation_json,
     evaluation_table,
@@ -82,7 +82,10 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastgen",
-        description="Compare two sets of feature vectors: precision, recall, density, coverage.",
+        description=(
+            "Compare two sets of feature vectors: kernel distances, precision, recall, density, "
+            "coverage."
+        ),
     )
     parser.add_argument("--version", action="version", version=f"fastgen {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -99,14 +102,15 @@ def _parser() -> argparse.ArgumentParser:
         "--metrics",
         type=_names,
         metavar="NAME,...",
-        help="which metrics: prdc, precision_recall (default: all)",
+        help=f"which metrics, of {', '.join(METRICS)} (default: {', '.join(DEFAULT)})",
     )
     command.add_argument(
         "--k",
         type=_counts,
         default=[5],
         metavar="K,...",
-        help="which nearest neighbour sets a radius; several give a column each (default: 5)",
+        help="which nearest neighbour sets a radius, for prdc and precision_recall; several give "
+        "a column each (default: 5)",
     )
     command.add_argument(
         "--ties",

@@ -131,6 +131,41 @@ def bytes_needed(
     return total
 
 
+#: Rows and columns of a tile of the sum engine; results do not depend on it.
+SUM_BLOCK = 384
+
+
+def sum_bytes_needed(
+    rows: int, chosen: int, d: int, kernels: int, labels: int, threads: int
+) -> int:
+    """Estimate the memory that a pass of the sum engine takes beyond its inputs, from above.
+
+    Parameters
+    ----------
+    rows : int
+        Rows of all sets.
+    chosen : int
+        Rows of all subsets; the same without subsets.
+    d : int
+        Features.
+    kernels : int
+        Kernels of the pass.
+    labels : int
+        Vectors of labels.
+    threads : int
+        Threads of the call.
+
+    Returns
+    -------
+    int
+        Bytes: a fixed part, 3 MB of tiles per thread, sums and extremes of blocks of rows; per row
+        its scale and norms, and per chosen row its place, sums and results for every kernel.
+    """
+    total = _FIXED_BYTES + threads * ((3 << 20) + 16 * labels + 8 * d)
+    total += 24 * d * min(258, -(-rows // 256) + 2) + 64 * d
+    return total + rows * (24 + 3 * labels) + (chosen + 128) * (32 + 120 * kernels)
+
+
 def require_memory(function: str, budget: int | None, needed: int) -> None:
     """Raise if a budget was given and is smaller than the estimate.
 

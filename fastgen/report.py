@@ -4,7 +4,7 @@ The JSON document of ``fastgen evaluate --json`` is an object with these members
 may add members, and changes the schema's number if it removes one or changes its meaning::
 
     {
-      "schema": "fastgen.evaluate/1",
+      "schema": "fastgen.evaluate/2",
       "version": "0.1.0",                 version of fastgen
       "instruction_set": "avx512vnni",    what the distances were computed with
       "threads": 2,                       default number of threads, or the one asked for
@@ -13,6 +13,11 @@ may add members, and changes the schema's number if it removes one or changes it
       "reports": [                        one per value of --k, in the order given
         {
           "metrics": {                    one member per value of --metrics
+            "kid": {"mean": 0.012, "std": 0.0004},      the full sample; std: standard error
+            "mmd": {"value": 0.012, "standard_error": 0.0004, "p_value": null,
+                    "n": 1000, "m": 900},
+            "cmmd": {"value": 0.61, "standard_error": 0.02, "p_value": null,
+                     "n": 1000, "m": 900},
             "prdc": {"precision": 0.9, "recall": 0.8, "density": 1.0, "coverage": 0.9},
             "precision_recall": {"precision": 0.9, "recall": 0.8, "f_score": 0.847}
           },
@@ -21,27 +26,37 @@ may add members, and changes the schema's number if it removes one or changes it
           "d": 64,                        features of a row
           "k": 5,                         neighbours that set a radius
           "ties": "closed",               or "open"
-          "seconds": {"prdc": 0.2, "precision_recall": 0.0}   by metric; shared work counts once
+          "seconds": {"kid": 0.1, "mmd": 0.0, ...}    by metric; shared work counts once
         }
       ]
     }
 
-Every number is finite and written so that reading it gives the same float64 back.
+"k" and "ties" are null where no metric asked for uses radii (prdc and precision_recall do). Every
+number is finite and written so that reading it gives the same float64 back; what has no finite
+value, such as a standard error of fewer than 4 rows, is null.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fastgen._errors import BackendUnavailableError
-from fastgen.results import Info, Report
+from fastgen.results import KID, MMD, Info, Report, Result
 
-SCHEMA = "fastgen.evaluate/1"
+SCHEMA = "fastgen.evaluate/2"
+
+_NOTES = {
+    "kid": "kid: full sample; std is the standard error",
+    "mmd": "mmd: squared, unbiased, with the kernel of kid",
+    "cmmd": "cmmd: times 1000; made for CLIP embeddings",
+}
+_IN_TITLE = ("n", "m")
 
 # Where output is not a terminal no width is right; this one folds no table of ours.
 FILE_WIDTH = 200
@@ -140,7 +155,8 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
     Returns
     -------
     Table
-        Values with four decimals.
+        Shares of rows with four decimals, kernel distances with four significant digits, "-" for
+        what cannot be computed. One column where nothing depends on k.
 
     Examples
     --------
@@ -152,18 +168,22 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
     ['prdc', 'recall', '0.5000']
     """
     first = reports[0]
+    shown = reports if first.k is not None else reports[:1]
     rows = [
-        [metric, value, *(f"{report.metrics[metric].to_dict()[value]:.4f}" for report in reports)]
+        [metric, value, *(_cell(report.metrics[metric], value) for report in shown)]
         for metric, result in first.metrics.items()
-        for value in result.to_dict()
+        for value, number in result.to_dict().items()
+        if number is not None and value not in _IN_TITLE
     ]
     seconds = sum(sum(report.seconds.values()) for report in reports)
+    notes = [_NOTES[metric] for metric in first.metrics if metric in _NOTES]
+    last = f"{seconds:.2f} s" if first.ties is None else f"ties: {first.ties}; {seconds:.2f} s"
     return Table(
         title=f"real: {real} ({first.n} x {first.d})   fake: {fake} ({first.m} x {first.d})",
-        columns=["metric", "value", *(f"k = {report.k}" for report in reports)],
+        columns=["metric", "value", *(_heading(report) for report in shown)],
         rows=rows,
         labels=2,
-        notes=[f"ties: {first.ties}; {seconds:.2f} s"],
+        notes=[*notes, last],
     )
 
 
@@ -188,11 +208,6 @@ def evaluation_json(
     str
         The document, ending in a line break.
 
-    Raises
-    ------
-    ValueError
-        If a value is not finite.
-
     Examples
     --------
     >>> import json
@@ -211,7 +226,7 @@ def evaluation_json(
         "threads": info.threads if threads is None else threads,
         "real": real,
         "fake": fake,
-        "reports": [report.to_dict() for report in reports],
+        "reports": [_finite(report.to_dict()) for report in reports],
     }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -248,3 +263,23 @@ def info_table(info: Info) -> Table:
         labels=2,
         notes=["FASTGEN_ISA forces an instruction set, FASTGEN_NUM_THREADS the threads."],
     )
+
+
+def _heading(report: Report) -> str:
+    return "result" if report.k is None else f"k = {report.k}"
+
+
+def _cell(result: Result, name: str) -> str:
+    value = result.to_dict()[name]
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4g}" if isinstance(result, (KID, MMD)) else f"{value:.4f}"
+
+
+def _finite(value: Any) -> Any:
+    """Put None in the place of every number that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

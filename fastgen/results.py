@@ -38,7 +38,7 @@ class Result:
         Returns
         -------
         dict
-            Field name to int, float, bool, str, list or dict; arrays become (nested) lists.
+            Field name to int, float, bool, str, None, list or dict; arrays become (nested) lists.
 
         Examples
         --------
@@ -131,6 +131,49 @@ class Membership(Result):
 
 
 @dataclass(frozen=True)
+class MMD(Result):
+    """Squared maximum mean discrepancy.
+
+    Attributes
+    ----------
+    value : float
+        Estimate of MMD^2; the unbiased one may be negative, the biased one is 0 or more.
+    standard_error : float
+        Of the unbiased estimate; NaN where a set has fewer than 4 rows.
+    p_value : float or None
+        Share of random relabellings of the pooled rows that differ at least as much, the true
+        labelling counted among them; None if none were asked for.
+    n : int
+        Number of rows of the first (real) set.
+    m : int
+        Number of rows of the second (fake) set.
+    """
+
+    value: float
+    standard_error: float
+    p_value: float | None
+    n: int
+    m: int
+
+
+@dataclass(frozen=True)
+class KID(Result):
+    """Kernel inception distance.
+
+    Attributes
+    ----------
+    mean : float
+        Unbiased estimate of MMD^2: that of the full sample, or the mean over subsets.
+    std : float
+        Of the full sample, the standard error (NaN where a set has fewer than 4 rows); of subsets,
+        the standard deviation of their estimates, with the number of subsets as divisor.
+    """
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
 class Report(Result):
     """Several metrics of one pair of sets.
 
@@ -147,10 +190,10 @@ class Report(Result):
         Number of fake rows.
     d : int
         Number of features.
-    k : int
-        Number of neighbours that the radii were taken from.
-    ties : str
-        "closed" (a row at exactly the radius is inside) or "open".
+    k : int or None
+        Number of neighbours that the radii were taken from; None if no metric uses radii.
+    ties : str or None
+        "closed" (a row at exactly the radius is inside) or "open"; None if no metric uses radii.
     seconds : dict of str to float
         Wall-clock seconds by metric name. Work that several metrics or several reports of one call
         share is counted once, in the first of them.
@@ -160,8 +203,8 @@ class Report(Result):
     n: int
     m: int
     d: int
-    k: int
-    ties: str
+    k: int | None
+    ties: str | None
     seconds: dict[str, float]
 
 

@@ -52,12 +52,15 @@ class Rows:
     ----------
     values : ndarray of shape (n, d)
         As `arrays.as_rows` returns it.
+    name : str, default "x"
+        The argument it came by, for messages.
     """
 
-    __slots__ = ("_groups", "_prepared", "values")
+    __slots__ = ("_groups", "_prepared", "name", "values")
 
-    def __init__(self, values: Rows2D) -> None:
+    def __init__(self, values: Rows2D, name: str = "x") -> None:
         self.values = values
+        self.name = name
         self._prepared: dict[tuple[str, str], Any] = {}
         self._groups: Groups | None = None
 

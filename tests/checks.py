@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from fastgen import numpy_reference
+from fastgen.numpy_reference import distances
 
 Array = npt.NDArray[Any]
 
@@ -64,7 +64,7 @@ def remembered_distances() -> Iterator[None]:
     Its functions stay independent of each other and of this; only `sq_distances` remembers what
     it returned, by the memory it was given. Nobody may change the arrays meanwhile.
     """
-    compute = numpy_reference.sq_distances
+    compute = distances.sq_distances
     known: dict[Any, tuple[Array, ...]] = {}
 
     def place(x: Array) -> tuple[Any, ...]:
@@ -78,5 +78,5 @@ def remembered_distances() -> Iterator[None]:
         return known[key][0].copy()  # the caller may write into it
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numpy_reference, "sq_distances", remember)
+        patch.setattr(distances, "sq_distances", remember)  # where the others look it up
         yield

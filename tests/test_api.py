@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import time
 
 import families
 import numpy as np
@@ -15,8 +14,9 @@ from checks import assert_same_bits
 import fastgen
 from fastgen import numpy_reference, pairwise, progress, session
 
+# Take `k`, and `real` and `fake`; the others have tests of their own in test_kernel_metrics.py.
 METRICS = ("prdc", "precision_recall", "membership", "evaluate")
-FUNCTIONS = ("knn_radii", "nearest", *METRICS)
+FUNCTIONS = ("knn_radii", "nearest", *METRICS, "mmd", "kid", "cmmd")
 OPTIONS = {"threads": None, "device": None, "progress": False, "memory": None}
 
 
@@ -76,9 +76,20 @@ def test_types_of_results(real, fake):
     for result in (
         fastgen.prdc(real=real, fake=fake),
         fastgen.precision_recall(real=real, fake=fake),
+        fastgen.kid(real=real, fake=fake),
+        fastgen.kid(real=real, fake=fake, subsets=2, subset_size=9),
     ):
         for field in dataclasses.fields(result):
             assert type(getattr(result, field.name)) is float
+    for result in (
+        fastgen.mmd(real, fake, permutations=3),
+        fastgen.mmd(real, fake, estimator="biased"),
+        fastgen.cmmd(real=real, fake=fake),
+    ):
+        types = [type(getattr(result, field.name)) for field in dataclasses.fields(result)]
+        p_value = type(None) if result.p_value is None else float
+        assert types == [float, float, p_value, int, int]
+        assert (result.n, result.m) == (120, 96)
 
 
 def test_results_agree_with_each_other(real, fake):
@@ -111,6 +122,9 @@ def all_results(real, fake):
     yield fastgen.nearest(real, fake, k=2)
     for name in METRICS:
         yield getattr(fastgen, name)(real=real, fake=fake)
+    yield fastgen.mmd(real, fake)
+    yield fastgen.kid(real=real, fake=fake)
+    yield fastgen.cmmd(real=real, fake=fake)
     yield fastgen.info()
 
 
@@ -172,39 +186,7 @@ def test_smallest_and_largest_k(real, fake):
     assert fastgen.nearest(real[:1], fake[:1], 1).indices.tolist() == [[0]]
 
 
-# --- evaluate -------------------------------------------------------------------------------------
-
-
-def test_report(real, fake):
-    report = fastgen.evaluate(real=real, fake=fake, k=4, ties="open")
-    assert list(report.metrics) == ["prdc", "precision_recall"]
-    assert report.metrics["prdc"] == fastgen.prdc(real=real, fake=fake, k=4, ties="open")
-    expected = fastgen.precision_recall(real=real, fake=fake, k=4, ties="open")
-    assert report.metrics["precision_recall"] == expected
-    assert (report.n, report.m, report.d, report.k, report.ties) == (120, 96, 20, 4, "open")
-    assert list(report.seconds) == list(report.metrics)
-    assert all(seconds >= 0 for seconds in report.seconds.values())
-    plain = report.to_dict()
-    assert list(plain) == ["metrics", "n", "m", "d", "k", "ties", "seconds"]
-    assert plain["metrics"]["prdc"] == report.metrics["prdc"].to_dict()
-
-
-def test_report_with_chosen_metrics(real, fake):
-    report = fastgen.evaluate(
-        real=real, fake=fake, metrics=["precision_recall", "precision_recall"]
-    )
-    assert list(report.metrics) == list(report.seconds) == ["precision_recall"]
-    report = fastgen.evaluate(real=real, fake=fake, metrics=("precision_recall", "prdc"))
-    assert list(report.metrics) == ["precision_recall", "prdc"]
-
-
-def test_reports_of_several_k_count_shared_seconds_once(real, fake):
-    began = time.perf_counter()
-    reports = fastgen.evaluate(real=real, fake=fake, k=[2, 5, 2])
-    took = time.perf_counter() - began
-    assert [report.k for report in reports] == [2, 5, 2]
-    assert sum(sum(report.seconds.values()) for report in reports) <= took
-    assert reports[0].metrics == reports[2].metrics
+# --- sharing -------------------------------------------------------------------------------------
 
 
 class Counted:
@@ -225,7 +207,7 @@ class Counted:
 
 def test_metrics_and_values_of_k_share_their_joins(real, fake, monkeypatch):
     counted = Counted(monkeypatch)
-    fastgen.evaluate(real=real, fake=fake, k=[2, 5])
+    fastgen.evaluate(real=real, fake=fake, k=[2, 5], metrics=["prdc", "precision_recall"])
     assert sorted(counted.begun) == ["Balls", "Knn", "Knn", "Prepared", "Prepared"]
     counted.begun.clear()
     fastgen.membership(real=real, fake=fake, k=[2, 5, 2])
@@ -267,6 +249,10 @@ def test_progress_rises_to_one(name, d):
     told = []
     if name in METRICS:
         getattr(fastgen, name)(real=real, fake=fake, k=[2, 3], progress=told.append)
+    elif name in ("kid", "cmmd"):
+        getattr(fastgen, name)(real=real, fake=fake, progress=told.append)
+    elif name == "mmd":
+        fastgen.mmd(real, fake, progress=told.append)
     else:
         getattr(fastgen, name)(real, progress=told.append)
     assert told == sorted(told)
@@ -381,6 +367,7 @@ def test_inputs_are_left_alone(real, fake):
         real.flags.writeable = fake.flags.writeable = not frozen
         fastgen.evaluate(real=real, fake=fake)
         fastgen.membership(real=real, fake=fake)
+        fastgen.cmmd(real=real, fake=fake)
     assert_same_bits((real, fake), before)
 
 

@@ -19,6 +19,7 @@ import fastgen
 pytest.importorskip("rich")
 
 from fastgen import cli
+from fastgen.metrics.evaluate import METRICS
 from fastgen.report import SCHEMA
 
 N, M, D = 60, 40, 12
@@ -48,7 +49,7 @@ def run(*arguments, code=None):
 def numbers(text):
     """Return the rows of the printed table as {(metric, value): [one number per k]}."""
     rows = [line.split() for line in text.splitlines()]
-    rows = [row for row in rows if row[:1] in (["prdc"], ["precision_recall"])]
+    rows = [row for row in rows if row[0:1] and row[0] in METRICS and len(row) > 2]
     return {(row[0], row[1]): [float(cell) for cell in row[2:]] for row in rows}
 
 
@@ -64,7 +65,7 @@ def test_evaluate_prints_every_value(sets, capsys):
         for name, value in result.to_dict().items()
     }
     assert list(found) == list(expected)
-    assert len(found) == 7
+    assert len(found) == 6
     for name, value in expected.items():
         assert found[name] == [pytest.approx(value, abs=1e-4)]
     assert f"{N} x {D}" in output.out
@@ -82,6 +83,35 @@ def test_evaluate_prints_a_column_per_k(sets, capsys):
         for name, value in expected.items():
             assert found["prdc", name][place] == pytest.approx(value, abs=1e-4)
     assert all(metric == "prdc" for metric, _ in found)
+
+
+def test_evaluate_prints_kernel_distances_without_a_k(sets, capsys):
+    np.save("few.npy", sets[1][:3])  # too few for the default k, and for a standard error
+    arguments = ["evaluate", "real.npy", "few.npy", "--metrics", "kid,mmd,cmmd"]
+    assert cli.main(arguments) == 0
+    expected = capsys.readouterr().out
+    assert "k =" not in expected
+    assert "ties" not in expected
+    rows = {tuple(line.split()[:2]): line.split()[2:] for line in expected.splitlines()}
+    kid = fastgen.kid(real=sets[0], fake=sets[1][:3])
+    cmmd = fastgen.cmmd(real=sets[0], fake=sets[1][:3])
+    assert rows["kid", "mean"] == rows["mmd", "value"] == [f"{kid.mean:.4g}"]
+    assert rows["cmmd", "value"] == [f"{cmmd.value:.4g}"]
+    assert rows["kid", "std"] == rows["cmmd", "standard_error"] == ["-"]
+    assert cli.main([*arguments, "--k", "3,5"]) == 0  # one column still
+    assert capsys.readouterr().out.splitlines()[:-1] == expected.splitlines()[:-1]
+
+
+def test_evaluate_prints_every_metric_in_the_order_asked_for(sets, capsys):
+    names = ["cmmd", "prdc", "kid", "precision_recall", "mmd"]
+    metrics = ",".join(names)
+    assert cli.main(["evaluate", "real.npy", "fake.npy", "--metrics", metrics, "--k", "3,5"]) == 0
+    found = numbers(capsys.readouterr().out)
+    assert list(dict.fromkeys(metric for metric, _ in found)) == names
+    assert all(len(values) == 2 for values in found.values())
+    small = fastgen.kid(real=sets[0], fake=sets[1])
+    assert found["kid", "mean"] == [pytest.approx(small.mean, rel=1e-3)] * 2
+    assert ("mmd", "p_value") not in found
 
 
 @pytest.mark.parametrize("ties", ["closed", "open"])
@@ -132,6 +162,23 @@ def test_evaluate_writes_the_documented_json(sets, tmp_path):
         assert found == wanted
 
 
+def test_json_stays_valid_where_there_is_no_number(sets, tmp_path):
+    np.save("few.npy", sets[1][:3])
+    out = tmp_path / "report.json"
+    command = ["evaluate", "real.npy", "few.npy", "--metrics", "kid,mmd", "--json", str(out)]
+    assert cli.main(command) == 0
+
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    (report,) = json.loads(out.read_text(encoding="utf-8"), parse_constant=refuse)["reports"]
+    assert (report["k"], report["ties"]) == (None, None)
+    assert report["metrics"]["kid"]["std"] is None
+    assert report["metrics"]["mmd"]["standard_error"] is None
+    assert report["metrics"]["mmd"]["p_value"] is None
+    assert report["metrics"]["mmd"]["value"] == report["metrics"]["kid"]["mean"] != 0
+
+
 def test_evaluate_takes_threads_and_memory(sets, capsys):
     assert cli.main(["evaluate", "real.npy", "fake.npy"]) == 0
     expected = numbers(capsys.readouterr().out)
@@ -161,6 +208,8 @@ BAD_INPUT = {
     "k not a number": (["real.npy", "fake.npy", "--k", "three"], "three"),
     "k empty": (["real.npy", "fake.npy", "--k", ""], "--k"),
     "unknown metric": (["real.npy", "fake.npy", "--metrics", "prdc,fid2"], "fid2"),
+    "too few rows": (["real.npy", "one.npy", "--metrics", "kid"], "2 rows"),
+    "zero row": (["real.npy", "zero.npy", "--metrics", "cmmd"], "`fake`"),
     "no metric": (["real.npy", "fake.npy", "--metrics", ""], "metric"),
     "unknown ties": (["real.npy", "fake.npy", "--ties", "half"], "half"),
     "no threads": (["real.npy", "fake.npy", "--threads", "0"], "`threads`"),
@@ -183,6 +232,8 @@ def test_evaluate_bad_input_is_one_line(sets, capsys, case):
     np.save("bool.npy", real > 0)
     np.save("complex.npy", real.astype(np.complex64))
     np.save("narrow.npy", fake[:, :-1])
+    np.save("one.npy", fake[:1])
+    np.save("zero.npy", fake * (np.arange(M) != 4)[:, np.newaxis])
     fake[7, 3] = np.nan
     np.save("nan.npy", fake)
     before = set(Path().iterdir())
@@ -342,7 +393,8 @@ def test_long_work_shows_a_bar_and_stops_on_interrupt(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # A k this large leaves nothing to skip: every distance is computed in float64.
     np.save("x.npy", np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32))
-    program = OnTerminal("evaluate", "x.npy", "x.npy", "--k", "9000", "--threads", "1")
+    options = ["--metrics", "prdc", "--k", "9000", "--threads", "1"]
+    program = OnTerminal("evaluate", "x.npy", "x.npy", *options)
     try:
         assert program.wait_for(b"%")
         program.process.send_signal(signal.SIGINT)

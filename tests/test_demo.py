@@ -75,6 +75,22 @@ def test_demo_collapse_has_coverage_near_zero(rows):
     assert collapsed.recall < 0.01
 
 
+def test_demo_distances_tell_the_held_out_half_from_all_others(rows):
+    best, *others = rows.values()
+    assert best.p_value > 0.05
+    assert all(row.p_value == 1 / 200 for row in others)
+    for name in ("kid", "mmd", "cmmd"):
+        assert all(getattr(row, name) > getattr(best, name) for row in others), name
+        collapsed = getattr(rows["collapsed to 4 images"], name)
+        assert collapsed == max(getattr(row, name) for row in rows.values())
+
+
+def test_demo_bandwidth_is_the_median_distance_of_digits(sets):
+    reference, by_name = sets
+    median = numpy_reference.median_distance(reference, by_name["held-out half"])
+    assert abs(median - demo.BANDWIDTH) < 0.5
+
+
 def test_demo_images_are_whole_grey_levels(sets):
     for name, images in sets[1].items():
         assert images.shape == (899, 64), name
@@ -98,11 +114,13 @@ def test_demo_prints_one_table():
         [sys.executable, "-m", "fastgen", "demo"], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
-    headings = ["images", "precision", "recall", "F-score", "density", "coverage", "seconds"]
+    headings = ["images", "precision", "recall", "F-score", "density", "coverage"]
+    headings += ["KID", "MMD", "p", "CMMD", "seconds"]
     assert headings in [line.split() for line in done.stdout.splitlines()]
     for name in ("held-out half", "PCA-Gaussian", "psi = 0.4", "collapsed to 4 images"):
         assert name in done.stdout
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.stdout  # nothing was cut off
+    assert max(map(len, done.stdout.splitlines())) <= 120
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -317,7 +317,8 @@ def test_a_budget_that_is_too_small_says_what_is_enough():
 
 
 def test_unusable_metrics():
-    start = "evaluate: expected `metrics` to be a sequence of prdc, precision_recall, got"
+    known = "kid, mmd, cmmd, prdc, precision_recall"
+    start = f"evaluate: expected `metrics` to be a sequence of {known}, got"
     for metrics, error, got in (
         (["prdc", "fido"], ValueError, "'fido'"),
         ([], ValueError, "an empty sequence"),

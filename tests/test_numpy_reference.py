@@ -9,9 +9,10 @@ from pathlib import Path
 import families
 import numpy as np
 import pytest
-from checks import assert_same_bits
+from checks import assert_same_bits, remembered_distances
 
 from fastgen import numpy_reference as reference
+from fastgen.numpy_reference import distances
 
 WIDTHS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 65, 100, 768)
 ROOT2, ROOT3 = np.sqrt(2.0), np.sqrt(3.0)
@@ -61,8 +62,8 @@ def test_blocks_change_nothing(monkeypatch, pairs):
     x, y = families.relu(families.seeded("blocks"), 41, 37, "float32")
     whole = reference.sq_distances(x, y), reference.membership(real=x, fake=y, k=[2, 3])
     radii, near = reference.knn_radii(x, k=4), reference.nearest(x, k=3)
-    monkeypatch.setattr(reference, "_TILE_PAIRS", pairs)
-    monkeypatch.setattr(reference, "_BLOCK_PAIRS", pairs)
+    monkeypatch.setattr(distances, "_TILE_PAIRS", pairs)
+    monkeypatch.setattr(distances, "_BLOCK_PAIRS", pairs)
     assert_same_bits(reference.sq_distances(x, y), whole[0])
     assert_same_bits(reference.membership(real=x, fake=y, k=[2, 3]), whole[1])
     assert_same_bits(reference.knn_radii(x, k=4), radii)
@@ -239,13 +240,14 @@ def test_a_set_and_its_copy():
 
 def test_evaluate_gathers_the_metrics():
     report = reference.evaluate(real=REAL, fake=FAKE, k=1)
-    assert report == {
-        "prdc": reference.prdc(real=REAL, fake=FAKE, k=1),
-        "precision_recall": reference.precision_recall(real=REAL, fake=FAKE, k=1),
-    }
-    reports = reference.evaluate(real=REAL, fake=FAKE, metrics=["prdc"], k=[1, 2], ties="open")
-    expected = reference.prdc(real=REAL, fake=FAKE, k=[1, 2], ties="open")
-    assert reports == [{"prdc": expected[0]}, {"prdc": expected[1]}]
+    assert list(report) == ["kid", "prdc"]
+    assert_same_bits(report["prdc"], reference.prdc(real=REAL, fake=FAKE, k=1))
+    assert report["kid"].mean == reference.kid(real=REAL, fake=FAKE).mean
+    names = ["prdc", "precision_recall"]
+    reports = reference.evaluate(real=REAL, fake=FAKE, metrics=names, k=[1, 2], ties="open")
+    balls = {"real": REAL, "fake": FAKE, "k": [1, 2], "ties": "open"}
+    expected = zip(reference.prdc(**balls), reference.precision_recall(**balls), strict=True)
+    assert reports == [dict(zip(names, pair, strict=True)) for pair in expected]
 
 
 @pytest.mark.parametrize(
@@ -269,16 +271,48 @@ def test_bad_arguments_are_refused(call, text):
         call(np.arange(6.0).reshape(3, 2))
 
 
+def test_distances_can_be_remembered(monkeypatch):
+    asked = []
+
+    def count(x, y, compute=distances.sq_distances):
+        asked.append(len(x))
+        return compute(x, y)
+
+    monkeypatch.setattr(distances, "sq_distances", count)
+    x, y = families.relu(families.seeded("remembered"), 20, 5, "float64")
+    expected = reference.nearest(x, y, k=3), reference.mmd(x, y, reference.Energy()).value
+    with remembered_distances():
+        asked.clear()
+        for _ in range(3):
+            assert_same_bits(reference.nearest(x, y, k=3), expected[0])
+            assert reference.mmd(x, y, reference.Energy()).value == expected[1]
+    assert len(asked) == 3  # x with y, and each with itself
+
+
 def test_it_imports_numpy_and_the_standard_library_alone():
-    tree = ast.parse(Path(reference.__file__).read_text())
     names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            names.add(str(node.module).split(".")[0])
-    assert names - set(sys.stdlib_module_names) == {"numpy"}
+    for path in Path(reference.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0
+                names.add(str(node.module))
+    ours = {name for name in names if f"{name}.".startswith(f"{reference.__name__}.")}
+    assert f"{reference.__name__}.distances" in ours
+    others = {name.split(".")[0] for name in names - ours}
+    assert others - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_it_offers_what_it_defines():
+    for name in reference.__all__:
+        assert getattr(reference, name).__module__.startswith(f"{reference.__name__}.")
+    assert callable(reference.evaluate)
+    assert set(reference.__all__) == {
+        name
+        for name, value in vars(reference).items()
+        if not name.startswith("_") and callable(value)
+    }
 
 
 @pytest.mark.parametrize("name", [*families.DATA_FAMILIES, *families.FLOAT64_FAMILIES])

@@ -7,10 +7,12 @@ namespace fastgen::bindings {
 void register_info(py::module_& m);
 void register_rows(py::module_& m);
 void register_joins(py::module_& m);
+void register_sums(py::module_& m);
 }  // namespace fastgen::bindings
 
 PYBIND11_MODULE(_core, m) {
   fastgen::bindings::register_info(m);
   fastgen::bindings::register_rows(m);
   fastgen::bindings::register_joins(m);
+  fastgen::bindings::register_sums(m);
 }

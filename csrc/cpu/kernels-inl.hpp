@@ -24,6 +24,9 @@ namespace {
 #include "cpu/product-inl.hpp"
 #include "cpu/join-inl.hpp"
 #include "cpu/rows-inl.hpp"
+#include "cpu/lanes-inl.hpp"
+#include "cpu/tile-inl.hpp"
+#include "cpu/sums-inl.hpp"
 #include "cpu/peak-inl.hpp"
 // clang-format on
 
@@ -31,6 +34,8 @@ static_assert(kStripRows % Int8Product::kRows == 0 && kStripRows % FloatProduct:
 static_assert(kMaxBlockColumns % Int8Product::kPanel == 0 &&
               kMaxBlockColumns % FloatProduct::kPanel == 0);
 static_assert(Int8Product::kPanel % kLanes == 0);
+static_assert(kTile % kTilePanel<float> == 0 && kTile % kTilePanel<double> == 0 &&
+              kTile % kTileRows == 0 && kTileRows <= 8);
 
 constexpr Kernels kKernels = {
     FASTGEN_STRING(FASTGEN_TARGET),
@@ -57,6 +62,8 @@ constexpr Kernels kKernels = {
     balls<FloatProduct>,
     upper<Int8Product>,
     upper<FloatProduct>,
+    {multiply_tile<float>, sum_tile<float>, along_centre<float>},
+    {multiply_tile<double>, sum_tile<double>, along_centre<double>},
     peak_int8,
     peak_float,
 };

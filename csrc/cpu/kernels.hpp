@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "common/rows.hpp"
+#include "cpu/sum_kernels.hpp"
 
 namespace fastgen::cpu {
 
@@ -151,6 +152,8 @@ struct Kernels {
   void (*balls_float)(BallStrip*);
   void (*upper_int8)(UpperStrip*);
   void (*upper_float)(UpperStrip*);
+
+  SumKernels sums_float, sums_double;
 
   // Register-only loops for the benchmarks: operations done by `rounds` rounds.
   std::int64_t (*peak_int8)(std::int64_t rounds);

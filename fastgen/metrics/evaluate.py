@@ -1,23 +1,47 @@
-"""Several metrics of one pair of sets, sharing their joins."""
+"""Several metrics of one pair of sets, sharing their passes."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import overload
 
+import numpy as np
+
+from fastgen import pairwise, sums
 from fastgen._errors import fail
-from fastgen.metrics import prdc, precision_recall
-from fastgen.pairwise import Neighbourhood, neighbourhoods, real_and_fake
+from fastgen.estimators import KernelSums
+from fastgen.kernels import Kernel
+from fastgen.metrics import cmmd, kid, mmd, prdc, precision_recall
+from fastgen.pairwise import Neighbourhood
 from fastgen.progress import ProgressLike
 from fastgen.results import Report, Result
 from fastgen.session import Session
 
-#: What `evaluate` knows, in its default order: each reduces the same counts.
-METRICS: dict[str, Callable[[Neighbourhood], Result]] = {
+#: Metrics of balls, which reduce the same counts.
+OF_BALLS: dict[str, Callable[[Neighbourhood], Result]] = {
     "prdc": prdc.summarise,
     "precision_recall": precision_recall.summarise,
 }
+
+#: Metrics of sums, each as its own function computes it by default.
+OF_SUMS: dict[str, Callable[[KernelSums], Result]] = {
+    "kid": kid.summarise,
+    "mmd": mmd.summarise,
+    "cmmd": cmmd.summarise,
+}
+
+#: The kernel of each, and whether its rows are normalised. What agrees in both shares a pass.
+PASSES: dict[str, tuple[Kernel, bool]] = {
+    "kid": (pairwise.DEFAULT_KERNEL, False),
+    "mmd": (pairwise.DEFAULT_KERNEL, False),
+    "cmmd": (cmmd.KERNEL, True),
+}
+
+#: What `evaluate` knows, and what it computes unless told otherwise.
+METRICS = (*OF_SUMS, *OF_BALLS)
+DEFAULT = ("kid", "prdc")
 
 
 @overload
@@ -67,12 +91,14 @@ def evaluate(
     fake : array of shape (m, d)
         Generated features, as `real`.
     metrics : sequence of str, optional
-        Of "prdc" and "precision_recall". Default: all of them.
+        Of "kid", "mmd", "cmmd", "prdc" and "precision_recall", each as the function of that name
+        computes it by default. Default: "kid" and "prdc".
     k : int or sequence of int, default 5
         The radius of a row is its distance to the k-th nearest other row of its set; 1 to
-        min(n, m) - 1. A sequence costs one pass and gives a list of reports.
+        min(n, m) - 1. A sequence costs one pass and gives a list of reports. Only "prdc" and
+        "precision_recall" look at it.
     ties : {"closed", "open"}, default "closed"
-        Whether a row at exactly the radius is inside the ball.
+        Whether a row at exactly the radius is inside the ball; for the same two.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str, optional
@@ -85,22 +111,24 @@ def evaluate(
     Returns
     -------
     Report or list of Report
-        Results by metric name with sizes, options and seconds.
+        Results by metric name with sizes, options and seconds. What does not depend on k is
+        computed once and stands in every report; k and ties are None where nothing depends on them.
 
     Raises
     ------
     TypeError
         If an argument has the wrong type or dtype.
     ValueError
-        If the sets are not matrices of finite numbers with the same number of columns, or `k`,
-        `ties` or another option is out of bounds.
+        If the sets are not matrices of finite numbers with the same number of columns and enough
+        rows, a metric is not known, or `k`, `ties` or another option is out of bounds.
     BackendUnavailableError
         If a GPU is needed.
 
     Notes
     -----
-    All metrics and all k share the same joins. Their time is counted once, in the first metric of
-    the first report.
+    The metrics of balls share their joins, for every k; kid and mmd share a pass over the pairs;
+    cmmd has one of its own, since it normalises the rows. Time that is shared is counted once, in
+    the first of the metrics that share it and in the first report.
 
     Examples
     --------
@@ -114,26 +142,57 @@ def evaluate(
         "evaluate", threads=threads, device=device, progress=progress, memory=memory
     ) as session:
         names = _names(metrics)
-        rows, others, counts, many = real_and_fake(session, real, fake, k, ties)
-        session.expect((rows, rows), (others, others), (rows, others))
+        with_balls = any(name in OF_BALLS for name in names)
+        counts: list[int] = []
+        if with_balls:
+            rows, others, counts, many = pairwise.real_and_fake(session, real, fake, k, ties)
+        else:
+            at_least = 1 if names == ["cmmd"] else 2  # the biased estimate takes single rows
+            rows, others = pairwise.two_samples(session, "real", real, "fake", fake, at_least)
+            many = np.ndim(k) == 1
+        reports = len(counts) if with_balls else np.size(k)
+        passes = with_balls + len({PASSES[name] for name in names if name in PASSES})
+        session.expect(*[(rows, rows), (others, others), (rows, others)] * passes)
+
+        @functools.cache
+        def found() -> list[Neighbourhood]:
+            return pairwise.neighbourhoods(session, rows, others, counts, ties)
+
+        @functools.cache
+        def sums_of(kernel: Kernel, normalise: bool) -> KernelSums:
+            median = functools.partial(sums.median_distance, session, rows, others, 0)
+            resolved = [kernel.resolved(rows.d, median)]
+            return sums.kernel_sums(session, rows, others, resolved, normalise=normalise)[0]
+
+        results: dict[str, list[Result]] = {}
+        seconds: dict[str, float] = {}
         began = time.perf_counter()
-        reports = []
-        for one in neighbourhoods(session, rows, others, counts, ties):
-            results: dict[str, Result] = {}
-            seconds: dict[str, float] = {}
-            for name in names:
-                results[name] = METRICS[name](one)
-                now = time.perf_counter()
-                seconds[name], began = now - began, now
-            sizes = {"n": rows.n, "m": others.n, "d": rows.d}
-            reports.append(Report(results, **sizes, k=one.k, ties=ties, seconds=seconds))
-        return reports if many else reports[0]
+        for name in names:
+            if name in OF_BALLS:
+                results[name] = [OF_BALLS[name](one) for one in found()]
+            else:
+                results[name] = [OF_SUMS[name](sums_of(*PASSES[name]))] * reports
+            now = time.perf_counter()
+            seconds[name], began = now - began, now
+        listed = [
+            Report(
+                {name: results[name][place] for name in names},
+                n=rows.n,
+                m=others.n,
+                d=rows.d,
+                k=counts[place] if with_balls else None,
+                ties=ties if with_balls else None,
+                seconds=seconds if place == 0 else dict.fromkeys(names, 0.0),
+            )
+            for place in range(reports)
+        ]
+        return listed if many else listed[0]
 
 
 def _names(metrics: object) -> list[str]:
     """Check the names; repetition adds nothing."""
     if metrics is None:
-        return list(METRICS)
+        return list(DEFAULT)
     condition = f"to be a sequence of {', '.join(METRICS)}"
     if isinstance(metrics, str) or not isinstance(metrics, Sequence):
         got = f"{type(metrics).__name__} {metrics!r}"

@@ -1,0 +1,101 @@
+// What one instruction set offers to the sum engine: products of centred rows by tiles, and the
+// kernel values of a tile added up. Plain declarations, for the reason given in kernels.hpp.
+#pragma once
+
+#include <cstdint>
+
+#include "common/rows.hpp"
+
+namespace fastgen::cpu {
+
+// Rows and columns of one tile at most: its float32 products, 590 KB, stay in L2 with the packed
+// operands, and each converted feature serves 384 multiply-adds. A multiple of every panel width.
+constexpr int kTile = 384;
+// Features multiplied between two visits of the products: a packed panel of 48 columns takes 24 KB
+// of L1. Also the longest chain of float32 additions, which the error of the products depends on.
+constexpr int kTileDepth = 128;
+// Values are added up by runs of this many, aligned by index, in an order that is the same for rows
+// and columns of a tile.
+constexpr int kRun = 64;
+
+// One side of a tile. A stored row x is z = x factor - centre to the engine.
+struct TileSide {
+  const void* const* rows;  // [count]
+  const double* factor;     // [count]
+  DType dtype;
+  int count;
+};
+
+struct Tile {
+  TileSide rows, columns;
+  std::int64_t d;
+  const void* centre;  // [d] of the products' type
+  // Both sides are the same rows: runs of columns before a row's own run are left out.
+  bool diagonal;
+  void* packed_rows;     // scratch, [kTile * kTileDepth] of the products' type
+  void* packed_columns;  // as packed_rows
+  void* products;        // out, [kTile, kTile]
+};
+
+enum class Shape : int { polynomial, gaussian, rational_quadratic, laplacian, energy };
+
+// A simple kernel in the engine's units, less h(x) + h(y) (kernel_sums.hpp).
+struct SumTerm {
+  Shape shape;
+  int degree;       // polynomial
+  bool less_one;    // h is 1/2: expm1 instead of exp
+  double scale;     // of the product, of the squared distance, or of the distance
+  double offset;    // polynomial: value at the centre, before the power
+  double exponent;  // rational quadratic
+};
+
+// Sums on a power-of-two grid, in two limbs: value = high / scale + low / (2^37 scale).
+struct FixedSums {
+  std::int64_t* high;
+  std::int64_t* low;
+};
+
+struct SumTile {
+  const Tile* tile;
+  const SumTerm* terms;
+  int term_count;
+  bool symmetric;  // both sides are of one set
+  bool distances;  // whether any term needs squared distances
+  bool look;       // whether close pairs are recomputed from the rows
+  // Of rows and columns, readable up to the end of their last run:
+  const double* row_square;  // |z|^2 in the tile's own arithmetic
+  const double* column_square;
+  const double* row_along;  // z . centre
+  const double* column_along;
+  const double* row_scale;  // grid of the row's sums
+  const double* column_scale;
+  double square_scale, form_scale;
+
+  // +-1 labels, [labels, stride] with the tile's rows and columns at the pointers.
+  int labels;
+  std::int64_t label_stride;
+  const std::int8_t* row_labels;
+  const std::int8_t* column_labels;
+
+  void* values;      // scratch, [kRun + 1, kTile] of the products' type
+  void* scratch;     // [kSumScratch] of the products' type
+  double* partials;  // scratch, [8, kTile]
+  double* run_sums;  // scratch, [kTile / kRun, kTile]
+
+  FixedSums row_sums, column_sums;       // [kTile], set
+  FixedSums forms;                       // [labels], added to
+  std::int64_t square_high, square_low;  // set
+  double* diagonal;                      // [rows], set on a diagonal tile
+};
+
+// Items of SumTile::scratch: three rows, and what the labels need.
+constexpr std::int64_t kSumScratch = 3 * kTile + 8 * (kRun + kTile + kRun);
+
+struct SumKernels {
+  void (*multiply)(const Tile*);
+  void (*sum)(SumTile*);
+  // z . centre of one row.
+  double (*along)(const TileSide& side, int row, const void* centre, std::int64_t d);
+};
+
+}  // namespace fastgen::cpu

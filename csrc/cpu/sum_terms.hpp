@@ -1,0 +1,45 @@
+// A kernel in the sum engine's units: what is subtracted from it, how large it may become, and whether
+// float32 products tell enough about it. Pure arithmetic on a few numbers of the data.
+#pragma once
+
+#include <vector>
+
+#include "cpu/sum_kernels.hpp"
+
+namespace fastgen::cpu {
+
+// A simple kernel as the caller gives it; a kernel is a sum of these.
+struct KernelTerm {
+  Shape shape;
+  int degree;          // polynomial
+  double scale;        // gamma; or the bandwidth, the length scale
+  double coefficient;  // coef0; or alpha
+};
+
+// The data in the engine's units: z = unit x - centre.
+struct SumData {
+  double unit;
+  double centre_square;  // |centre|^2
+  double mean_square;    // of |z|^2
+  double peak_square;    // largest |z|^2
+  double peak_along;     // largest |z . centre|
+};
+
+SumTerm resolve_term(const KernelTerm& term, const SumData& data);
+
+bool needs_distances(const SumTerm& term);
+
+// Whether squared distances of close pairs have to be recomputed from the rows: where the kernel has
+// an edge at 0, or is narrower than what cancels in |x|^2 + |y|^2 - 2 x . y.
+bool needs_look(const SumTerm& term, const SumData& data, bool float64);
+
+// Whether float32 products are too coarse, or float32 values could overflow or vanish.
+bool needs_float64(const SumTerm& term, const SumData& data);
+
+// Bound on |k(x, y) - h(x) - h(y)| for a row with |z|^2 = square and z . centre = along, and any other.
+double term_bound(const SumTerm& term, double square, double along, const SumData& data);
+
+// h(x).
+double term_shift(const SumTerm& term, double along);
+
+}  // namespace fastgen::cpu

@@ -1,0 +1,82 @@
+"""Several metrics at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from fastgen.numpy_reference.ball_metrics import prdc, precision_recall
+from fastgen.numpy_reference.discrepancy import cmmd, kid, mmd
+from fastgen.numpy_reference.results import KID, MMD, PRDC, PrecisionRecall
+
+Metric = PRDC | PrecisionRecall | KID | MMD
+
+_OF_BALLS: dict[str, Callable[..., Any]] = {"prdc": prdc, "precision_recall": precision_recall}
+_OF_SUMS: dict[str, Callable[[Any, Any], Any]] = {
+    "kid": lambda real, fake: kid(real=real, fake=fake),
+    "mmd": mmd,
+    "cmmd": lambda real, fake: cmmd(real=real, fake=fake),
+}
+_DEFAULT = ("kid", "prdc")
+
+
+def evaluate(
+    *,
+    real: npt.ArrayLike,
+    fake: npt.ArrayLike,
+    metrics: Sequence[str] | None = None,
+    k: int | Sequence[int] = 5,
+    ties: str = "closed",
+) -> dict[str, Metric] | list[dict[str, Metric]]:
+    """Return several metrics at once, by name.
+
+    Parameters
+    ----------
+    real : array of shape (n, d)
+        Features of the real set.
+    fake : array of shape (m, d)
+        Features of the generated set.
+    metrics : sequence of str, optional
+        Of "prdc", "precision_recall", "kid", "mmd" and "cmmd", each with its defaults. Default:
+        "kid" and "prdc".
+    k : int or sequence of int, default 5
+        Neighbours that set a radius, 1 to min(n, m) - 1, for the metrics that count balls.
+    ties : {"closed", "open"}, default "closed"
+        Whether a point at exactly the radius is inside.
+
+    Returns
+    -------
+    dict or list of dict
+        The result of each metric under its name; a list of such dicts if `k` is a sequence.
+
+    Raises
+    ------
+    ValueError
+        If a metric is not known, or as the metrics themselves.
+
+    Examples
+    --------
+    >>> from fastgen import numpy_reference
+    >>> report = numpy_reference.evaluate(real=[[0.0], [1.0]], fake=[[1.5], [9.0]], k=1)
+    >>> report["prdc"].coverage
+    0.5
+    """
+    known = [*_OF_BALLS, *_OF_SUMS]
+    chosen = list(_DEFAULT if metrics is None else metrics)
+    for metric in chosen:
+        if metric not in known:
+            raise ValueError(f"evaluate: expected `metrics` among {known}, got {metric!r}")
+    # These do not depend on k: computed once, they stand in every report.
+    sums = {metric: _OF_SUMS[metric](real, fake) for metric in chosen if metric in _OF_SUMS}
+    reports: list[dict[str, Metric]] = []
+    for count in k if isinstance(k, Sequence) else [k]:
+        report: dict[str, Metric] = {}
+        for metric in chosen:
+            if metric in sums:
+                report[metric] = sums[metric]
+            else:
+                report[metric] = _OF_BALLS[metric](real=real, fake=fake, k=count, ties=ties)
+        reports.append(report)
+    return reports if isinstance(k, Sequence) else reports[0]

@@ -1,0 +1,230 @@
+"""Passes of the sum engine: kernels over all pairs of rows, and what bandwidths are taken from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgen import plan
+from fastgen._errors import fail
+from fastgen.backend import core
+from fastgen.estimators import KernelSums
+from fastgen.kernels import Kernel
+from fastgen.session import Rows, Session, drive
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int8]
+
+#: Rows that a median distance is taken from: half a million pairs, a tenth of a second at d = 2048.
+MEDIAN_ROWS = 1000
+
+# What one run of the engine takes; more is done in several, whose sums have the same bits.
+_LABEL_BYTES = 64 << 20
+_SUBSET_ROWS = 1 << 19
+
+
+def kernel_sums(
+    session: Session,
+    x: Rows,
+    y: Rows,
+    kernels: Sequence[Kernel],
+    *,
+    subsets: tuple[Integers, Integers] | None = None,
+    labels: Labels | None = None,
+    normalise: bool = False,
+) -> list[KernelSums]:
+    """Sum kernels over all pairs within and across two sets.
+
+    Parameters
+    ----------
+    session : Session
+        How to run.
+    x, y : Rows of shape (n, d) and (m, d)
+        The sets.
+    kernels : sequence of Kernel
+        With numbers only (`Kernel.resolved`); all of them in one pass.
+    subsets : pair of int64 arrays of shape (S, a) and (S, b), optional
+        Rows of `x` and `y` that meet each other. Default: all of them, once.
+    labels : int8 array of shape (n + m, L), optional
+        Vectors of +1 and -1 over the rows of `x` and then `y`; not with `subsets`.
+    normalise : bool, default False
+        Whether rows are divided by their Euclidean norm first.
+
+    Returns
+    -------
+    list of KernelSums
+        One per kernel.
+
+    Raises
+    ------
+    ValueError
+        If a kernel's values do not fit into float64, a row to be normalised is zero, or the memory
+        budget is too small.
+    """
+    runs = [
+        _run(session, x, y, kernels, subsets=some, labels=few, normalise=normalise)
+        for some, few in _parts(x.n + y.n, subsets, labels)
+    ]
+    return [_joined(list(of_kernel)) for of_kernel in zip(*runs, strict=True)]
+
+
+def row_sums(session: Session, x: Rows, y: Rows | None, kernel: Kernel) -> Floats:
+    """Sum a kernel over the pairs of each row, see `pairwise.kernel_sums`.
+
+    Parameters
+    ----------
+    session : Session
+        How to run.
+    x : Rows of shape (n, d)
+        One sum for each.
+    y : Rows of shape (m, d), optional
+        Over these rows; default `x` without the row itself.
+    kernel : Kernel
+        With numbers only.
+
+    Returns
+    -------
+    array of shape (n,), float64
+        Sums of the kernel itself.
+    """
+    (found,) = _run(session, x, y, [kernel], within=y is None)
+    shift = found["x_shift"][0]
+    if y is not None:
+        across: Floats = found["xy"][0] + y.n * shift + np.sum(found["y_shift"][0])
+        return across
+    own = found["xx_diagonal"][0] + 2.0 * shift
+    within: Floats = found["xx"][0] + x.n * shift + np.sum(shift) - own
+    return within
+
+
+def median_distance(session: Session, x: Rows, y: Rows | None, seed: int) -> float:
+    """Return the median Euclidean distance between pooled rows.
+
+    Parameters
+    ----------
+    session : Session
+        How to run.
+    x : Rows of shape (n, d)
+        The first set.
+    y : Rows of shape (m, d), optional
+        The second set, pooled after the first.
+    seed : int
+        Where there are more than 1000 rows, those of ``default_rng(seed).choice(n + m, 1000,
+        replace=False)`` are used.
+
+    Returns
+    -------
+    float
+        Median over all pairs of them.
+
+    Raises
+    ------
+    ValueError
+        If it is 0: at least half of the pairs are of identical rows.
+    """
+    total = x.n + (0 if y is None else y.n)
+    chosen = np.arange(total)
+    if total > MEDIAN_ROWS:
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.choice(total, MEDIAN_ROWS, replace=False))
+    sides = [(x, chosen[chosen < x.n])]
+    if y is not None:
+        sides.append((y, chosen[chosen >= x.n] - x.n))
+    squares = []
+    for place, (first, rows) in enumerate(sides):
+        for second, others in sides[place:]:
+            i, j = np.indices((len(rows), len(others))).reshape(2, -1)
+            if first is second:
+                i, j = i[i < j], j[i < j]
+            pairs = _packed(rows[i]), _packed(others[j])
+            squares.append(
+                core.pair_sq_distances(
+                    first.values, second.values, *pairs, session.isa, session.threads
+                )
+            )
+    median = float(np.median(np.sqrt(np.concatenate(squares))))
+    if median == 0.0:
+        got, hint = "0, since most rows are identical", "give the bandwidth as a number"
+        fail(session.function, "kernel", "with a positive median distance", got, hint)
+    return median
+
+
+def _run(
+    session: Session,
+    x: Rows,
+    y: Rows | None,
+    kernels: Sequence[Kernel],
+    *,
+    subsets: tuple[Integers, Integers] | None = None,
+    labels: Labels | None = None,
+    normalise: bool = False,
+    within: bool = True,
+) -> list[dict[str, Floats]]:
+    """Run the engine once: the fields of `KernelSums` by name, those of `x` alone without `y`."""
+    sets = [x] if y is None else [x, y]
+    chosen = [one.n for one in sets] if subsets is None else [one.size for one in subsets]
+    rows = sum(one.n for one in sets)
+    count = 0 if labels is None else labels.shape[1]
+    needed = plan.sum_bytes_needed(rows, sum(chosen), x.d, len(kernels), count, session.threads)
+    plan.require_memory(session.function, session.memory, needed)
+    engine = core.KernelSums(
+        x.values,
+        None if y is None else y.values,
+        [[part.term() for part in kernel.parts()] for kernel in kernels],
+        subsets=None if subsets is None else (_packed(subsets[0]), _packed(subsets[1])),
+        labels=None if labels is None else np.ascontiguousarray(labels.T),
+        within=within,
+        normalise=normalise,
+        float64=False,
+        block=plan.SUM_BLOCK,
+        isa=session.isa,
+        threads=session.threads,
+    )
+    pairs = sum(0.5 * n * n for n in chosen) if within else 0.0
+    pairs += float(np.prod(chosen, dtype=np.float64)) if y is not None else 0.0
+    work = pairs / (1 if subsets is None else len(subsets[0]))
+    drive(engine, lambda done: session.progress.update(work, done))
+    for one, zero in zip(sets, engine.zero_rows, strict=False):
+        if zero >= 0:
+            hint = "it has no direction"
+            fail(session.function, one.name, "without zero rows", f"zeros in row {zero}", hint)
+    if engine.overflow:
+        got, hint = (
+            "one that may exceed 2^480 on these rows",
+            "scale them, or lower gamma or degree",
+        )
+        fail(session.function, "kernel", "with values in the range of float64", got, hint)
+    return engine.finish()
+
+
+def _parts(
+    rows: int, subsets: tuple[Integers, Integers] | None, labels: Labels | None
+) -> Iterator[tuple[tuple[Integers, Integers] | None, Labels | None]]:
+    """Split many subsets, or many labels, into what one run of the engine takes."""
+    if subsets is not None:
+        first, second = subsets
+        step = max(1, _SUBSET_ROWS // (first.shape[1] + second.shape[1]))
+        for start in range(0, len(first), step):
+            yield (first[start : start + step], second[start : start + step]), None
+    elif labels is not None:
+        step = max(1, _LABEL_BYTES // rows)
+        for start in range(0, labels.shape[1], step):
+            yield None, labels[:, start : start + step]
+    else:
+        yield None, None
+
+
+def _joined(runs: list[dict[str, Floats]]) -> KernelSums:
+    """Put together what several runs found: of more subsets, or the same sums with more labels."""
+    first = runs[0]
+    more = ["forms"] if "forms" in first else list(first)
+    return KernelSums(
+        **first | {name: np.concatenate([run[name] for run in runs]) for name in more}
+    )
+
+
+def _packed(indices: Integers) -> Integers:
+    return np.ascontiguousarray(indices, dtype=np.int64)
