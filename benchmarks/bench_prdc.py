@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from contenders import Contender, contenders
-from features import relu_features
-from harness import Bench, Line
+from contenders import PrdcContender, prdc_contenders
+from features import feature_pair
 from numpy.typing import NDArray
 
 import fastgen
@@ -17,6 +16,8 @@ from fastgen import numpy_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from harness import Bench
 
 K = 5
 SHAPE = (10_000, 10_000, 2048)
@@ -33,9 +34,8 @@ _measured: dict[str, float] = {}
 
 
 def feature_sets(quick: bool) -> tuple[Matrix, Matrix]:
-    """Return a real set and a fake one of less variety."""
-    n, m, d = QUICK_SHAPE if quick else SHAPE
-    return relu_features(n, d, seed=1), relu_features(m, d, seed=2, spread=0.9)
+    """Return the real and the fake set."""
+    return feature_pair(*(QUICK_SHAPE if quick else SHAPE))
 
 
 def case_id(real: Matrix, fake: Matrix, who: str) -> str:
@@ -71,8 +71,8 @@ def bench_prdc(isa: str, bench: Bench, use_isa: Callable[[str], None], benchmark
     )
 
 
-@pytest.mark.parametrize("contender", contenders(), ids=lambda contender: contender.name)
-def bench_prdc_contender(contender: type[Contender], bench: Bench, benchmark: Any) -> None:
+@pytest.mark.parametrize("contender", prdc_contenders(), ids=lambda contender: contender.name)
+def bench_prdc_contender(contender: type[PrdcContender], bench: Bench, benchmark: Any) -> None:
     real, fake = feature_sets(bench.quick)
     expected = fastgen.prdc(real=real, fake=fake, k=K, ties="open", threads=bench.threads)
     found = []
@@ -91,13 +91,8 @@ def bench_prdc_contender(contender: type[Contender], bench: Bench, benchmark: An
         assert abs(value - getattr(expected, name)) <= TOLERANCE, name
 
     bench.record_gemm(benchmark, case, (len(real), len(fake), real.shape[1]))
-    for isa, seconds in _measured.items():
-        ratio = benchmark.stats.stats.median / seconds
-        target = BLOCKED_TARGETS.get(isa) if contender.name == "numpy-blocked-f32" else None
-        bench.record(
-            benchmark,
-            Line(case, f"fastgen, {isa}", ratio, target=target, higher_is_better=True),
-        )
+    targets = BLOCKED_TARGETS if contender.name == "numpy-blocked-f32" else None
+    bench.record_against(benchmark, case, _measured, targets)
 
 
 def assert_exact(real: Matrix, fake: Matrix) -> None:

@@ -50,3 +50,8 @@ def relu_features(n: int, d: int, *, seed: int, spread: float = 1.0) -> NDArray[
         block += latent @ mixing
         np.maximum(block, 0.0, out=block)
     return features
+
+
+def feature_pair(n: int, m: int, d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a real set of n rows and a fake one of m rows and less variety."""
+    return relu_features(n, d, seed=1), relu_features(m, d, seed=2, spread=0.9)

@@ -11,7 +11,10 @@ from typing import Any
 
 import gemm
 
-LIBRARIES = ("fastgen", "numpy", "scipy", "scikit-learn", "threadpoolctl", "prdc")
+LIBRARIES = (
+    *("fastgen", "numpy", "scipy", "scikit-learn", "threadpoolctl", "prdc"),
+    *("torch", "torch-fidelity", "torchmetrics", "clean-fid"),
+)
 
 
 @dataclass
@@ -77,11 +80,12 @@ class Bench:
         *,
         isa: str | None = None,
         pair_operations: float = 0.0,
+        path: str = "int8",
         target: float | None = None,
     ) -> None:
         """Record the ratio of the benchmark's median to the product of `shape` (n, m, d).
 
-        With `isa` given, record also the rate of `pair_operations` against its int8 peak.
+        With `isa` given, record also the rate of `pair_operations` against its peak on `path`.
         """
         unit = self.gemm(*shape)
         seconds = benchmark.stats.stats.median
@@ -95,16 +99,34 @@ class Bench:
             peak = self.peak(isa)
             rate = pair_operations / seconds
             extra |= {"peak": peak, "operations_per_second": rate}
-            notes.append(f"fastgen {rate / peak['int8']:.0%} of int8 peak")
+            notes.append(f"fastgen {rate / peak[path]:.0%} of {path} peak")
         ratio = seconds / unit.seconds
         line = Line(case, "GEMM", ratio, seconds=seconds, target=target, notes=notes)
         self.record(benchmark, line, **extra)
+
+    def record_against(
+        self,
+        benchmark: Any,
+        case: str,
+        measured: dict[str, float],
+        targets: dict[str, float] | None = None,
+    ) -> None:
+        """Record how many times as long as fastgen the benchmark took.
+
+        `measured` has fastgen's seconds in the same run by instruction set, `targets` the least
+        ratios wanted.
+        """
+        for isa, seconds in measured.items():
+            ratio = benchmark.stats.stats.median / seconds
+            target = (targets or {}).get(isa)
+            line = Line(case, f"fastgen, {isa}", ratio, target=target, higher_is_better=True)
+            self.record(benchmark, line)
 
     def _gemm(self, n: int, m: int, d: int) -> gemm.Gemm:
         return gemm.measure(n, m, d, threads=self.threads, rounds=3 if self.quick else None)
 
     def _peak(self, isa: str) -> dict[str, float]:
-        """Return operations per second of register-only loops, by "int8" and "float32"."""
+        """Return operations per second of register-only loops, by path."""
         from fastgen import _core
 
         # The best of several: whatever disturbs a loop can only make it slower.
@@ -112,7 +134,9 @@ class Bench:
             _core.measure_peak(isa, threads=self.threads, seconds=0.02 if self.quick else 0.3)
             for _ in range(5)
         ]
-        return {kind: max(run[kind] for run in runs) for kind in ("int8", "float32")}
+        peak = {kind: max(run[kind] for run in runs) for kind in ("int8", "float32")}
+        # Not measured: a register has half as many float64 lanes, and they are as fast.
+        return peak | {"float64": peak["float32"] / 2.0}
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Run one call on stored arrays and print what was in use before it and the peak after it.
 
-python benchmarks/memory_of_call.py prdc 5 2 real.npy fake.npy
+python benchmarks/memory_of_call.py prdc 2 real.npy fake.npy
 """
 
 from __future__ import annotations
@@ -9,11 +9,23 @@ import argparse
 import json
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import fastgen
+
+# The calls of these names, of one set or two and the number of threads.
+CALLS: dict[str, Callable[..., Any]] = {
+    "knn_radii": lambda x, threads: fastgen.knn_radii(x, k=3, threads=threads),
+    "prdc": lambda x, y, threads: fastgen.prdc(real=x, fake=y, k=5, threads=threads),
+    "mmd": lambda x, y, threads: fastgen.mmd(x, y, threads=threads),
+    "kid": lambda x, y, threads: fastgen.kid(
+        real=x, fake=y, subsets=100, subset_size=min(1000, len(x)), threads=threads
+    ),
+}
 
 
 def resident_bytes() -> tuple[int, int]:
@@ -30,8 +42,7 @@ def resident_bytes() -> tuple[int, int]:
 def main() -> None:
     """Run the call named on the command line."""
     parser = argparse.ArgumentParser(description="peak memory of one call")
-    parser.add_argument("call", choices=["knn_radii", "prdc"])
-    parser.add_argument("k", type=int)
+    parser.add_argument("call", choices=CALLS)
     parser.add_argument("threads", type=int)
     parser.add_argument("paths", nargs="+")
     options = parser.parse_args()
@@ -39,19 +50,12 @@ def main() -> None:
     arrays = [np.load(path) for path in options.paths]
     # A small call first: libraries loaded on first use are not what is asked about.
     small = [array[:64] for array in arrays]
-    run(options.call, small, options.k, options.threads)
+    call = CALLS[options.call]
+    call(*small, threads=options.threads)
     before, _ = resident_bytes()
-    run(options.call, arrays, options.k, options.threads)
+    call(*arrays, threads=options.threads)
     _, peak = resident_bytes()
     print(json.dumps({"before": before, "peak": peak}))
-
-
-def run(call: str, arrays: list[np.ndarray], k: int, threads: int) -> None:
-    """Call the function on one or two arrays."""
-    if call == "prdc":
-        fastgen.prdc(real=arrays[0], fake=arrays[1], k=k, threads=threads)
-    else:
-        fastgen.knn_radii(arrays[0], k=k, threads=threads)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from contenders.base import Contender, Scores
+from contenders.base import PrdcContender, Scores
 
 Matrix = NDArray[np.float32]
 
@@ -21,7 +21,7 @@ Matrix = NDArray[np.float32]
 BLOCK = 1024
 
 
-class NumpyBlocked(Contender):
+class NumpyBlocked(PrdcContender):
     """Blocked float32 matrix products, `np.partition` and comparisons."""
 
     name: ClassVar[str] = "numpy-blocked-f32"

@@ -8,26 +8,21 @@ can only help the contender.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from contenders.base import Contender, Scores
+from contenders.base import PrdcContender, Scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class PrdcFormula(Contender):
+class PrdcFormula(PrdcContender):
     """Dense distances, `argpartition`, comparisons of whole matrices."""
 
     name: ClassVar[str] = "prdc-formula"
-
-    @classmethod
-    def available(cls) -> bool:
-        """Whether scikit-learn is installed."""
-        return importlib.util.find_spec("sklearn") is not None
+    needs: ClassVar[tuple[str, ...]] = ("sklearn",)
 
     def prdc(
         self, real: NDArray[np.float32], fake: NDArray[np.float32], k: int, threads: int

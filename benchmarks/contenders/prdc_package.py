@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
 from typing import TYPE_CHECKING, ClassVar
 
-from contenders.base import Contender, Scores
+from contenders.base import PrdcContender, Scores
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-class PrdcPackage(Contender):
+class PrdcPackage(PrdcContender):
     """`prdc.compute_prdc`, with its eight fixed jobs."""
 
     name: ClassVar[str] = "prdc-package"
-
-    @classmethod
-    def available(cls) -> bool:
-        """Whether the package is installed."""
-        return importlib.util.find_spec("prdc") is not None
+    needs: ClassVar[tuple[str, ...]] = ("prdc",)
 
     def prdc(
         self,

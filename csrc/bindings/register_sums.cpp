@@ -79,7 +79,6 @@ class SumEngine {
           result[pair.c_str()] = sums;
           if (s > t) continue;
           py::array_t<double> squares(sizes_.count);
-          std::fill_n(squares.mutable_data(), sizes_.count, 0.0);
           engine_.squares(k, s, t, squares.mutable_data());
           result[(pair + "_squares").c_str()] = squares;
         }

@@ -35,7 +35,19 @@ static_assert(kMaxBlockColumns % Int8Product::kPanel == 0 &&
               kMaxBlockColumns % FloatProduct::kPanel == 0);
 static_assert(Int8Product::kPanel % kLanes == 0);
 static_assert(kTile % kTilePanel<float> == 0 && kTile % kTilePanel<double> == 0 &&
-              kTile % kTileRows == 0 && kTileRows <= 8);
+              kTilePanel<float> % kTileRows == 0 && kTilePanel<double> % kTileRows == 0 &&
+              kTileRows <= 8);
+
+template <class Real>
+constexpr SumKernels kSumKernels = {
+    kTilePanel<Real>,
+    pack_block<Real, kTileRows>,
+    pack_block<Real, kTilePanel<Real>>,
+    multiply_tile<Real>,
+    sum_tile<Real>,
+    row_squares<Real>,
+    along_centre<Real>,
+};
 
 constexpr Kernels kKernels = {
     FASTGEN_STRING(FASTGEN_TARGET),
@@ -62,8 +74,8 @@ constexpr Kernels kKernels = {
     balls<FloatProduct>,
     upper<Int8Product>,
     upper<FloatProduct>,
-    {multiply_tile<float>, sum_tile<float>, along_centre<float>},
-    {multiply_tile<double>, sum_tile<double>, along_centre<double>},
+    kSumKernels<float>,
+    kSumKernels<double>,
     peak_int8,
     peak_float,
 };

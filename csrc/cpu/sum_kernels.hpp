@@ -8,8 +8,8 @@
 
 namespace fastgen::cpu {
 
-// Rows and columns of one tile at most: its float32 products, 590 KB, stay in L2 with the packed
-// operands, and each converted feature serves 384 multiply-adds. A multiple of every panel width.
+// Rows and columns of one tile at most: its float32 products, 590 KB, stay in L2. A multiple of every
+// panel width.
 constexpr int kTile = 384;
 // Features multiplied between two visits of the products: a packed panel of 48 columns takes 24 KB
 // of L1. Also the longest chain of float32 additions, which the error of the products depends on.
@@ -18,23 +18,30 @@ constexpr int kTileDepth = 128;
 // and columns of a tile.
 constexpr int kRun = 64;
 
-// One side of a tile. A stored row x is z = x factor - centre to the engine.
+// Rows on their way to the products: a stored row x is z = x factor - centre to the engine.
 struct TileSide {
   const void* const* rows;  // [count]
   const double* factor;     // [count]
   DType dtype;
   int count;
-};
-
-struct Tile {
-  TileSide rows, columns;
   std::int64_t d;
   const void* centre;  // [d] of the products' type
+};
+
+// Items of a packed block: [d / kTileDepth][count to whole panels][kTileDepth], the last two
+// interleaved by panels.
+constexpr std::int64_t packed_items(std::int64_t count, std::int64_t d, int panel) {
+  return (count + panel - 1) / panel * panel * ((d + kTileDepth - 1) / kTileDepth) * kTileDepth;
+}
+
+struct Tile {
+  const void* rows;     // packed as rows
+  const void* columns;  // packed as columns
+  int row_count, column_count;
+  std::int64_t d;
   // Both sides are the same rows: runs of columns before a row's own run are left out.
   bool diagonal;
-  void* packed_rows;     // scratch, [kTile * kTileDepth] of the products' type
-  void* packed_columns;  // as packed_rows
-  void* products;        // out, [kTile, kTile]
+  void* products;  // out, [kTile, kTile]
 };
 
 enum class Shape : int { polynomial, gaussian, rational_quadratic, laplacian, energy };
@@ -57,6 +64,7 @@ struct FixedSums {
 
 struct SumTile {
   const Tile* tile;
+  TileSide rows, columns;
   const SumTerm* terms;
   int term_count;
   bool symmetric;  // both sides are of one set
@@ -92,10 +100,14 @@ struct SumTile {
 constexpr std::int64_t kSumScratch = 3 * kTile + 8 * (kRun + kTile + kRun);
 
 struct SumKernels {
+  int panel;  // packed blocks hold a multiple of this many rows
+  void (*pack_rows)(const TileSide&, void* out);
+  void (*pack_columns)(const TileSide&, void* out);
   void (*multiply)(const Tile*);
   void (*sum)(SumTile*);
-  // z . centre of one row.
-  double (*along)(const TileSide& side, int row, const void* centre, std::int64_t d);
+  // |z|^2, the product of z with itself to the last bit, and z . centre, of every row.
+  void (*squares)(const TileSide&, double* out);
+  void (*along)(const TileSide&, double* out);
 };
 
 }  // namespace fastgen::cpu

@@ -6,24 +6,26 @@
 // limbs of a power-of-two grid, and limbs are added as integers. Values themselves are symmetric:
 // every expression below treats row and column alike, down to the order of roundings.
 
-// z . c of one row and the centre, in float64.
+// z . c of every row and the centre, in float64.
 template <class Real>
-double along_centre(const TileSide& side, int row, const void* centre, std::int64_t d) {
-  const Real* c = static_cast<const Real*>(centre);
-  const Real factor = static_cast<Real>(side.factor[row]);
-  return with_type(side.rows[row], side.dtype, [&](const auto* x) {
-    double lane[16] = {};
-    for (std::int64_t i = 0; i < d; i += 16) {
-      const int valid = static_cast<int>(d - i < 16 ? d - i : 16);
-      for (int l = 0; l < valid; ++l) {
-        const Real z = narrow_to(x + i + l, Real()) * factor - c[i + l];
-        lane[l] += widen(z) * widen(c[i + l]);
+void along_centre(const TileSide& side, double* out) {
+  const Real* c = static_cast<const Real*>(side.centre);
+  for (int row = 0; row < side.count; ++row) {
+    const Real factor = static_cast<Real>(side.factor[row]);
+    out[row] = with_type(side.rows[row], side.dtype, [&](const auto* x) {
+      double lane[16] = {};
+      for (std::int64_t i = 0; i < side.d; i += 16) {
+        const int valid = static_cast<int>(side.d - i < 16 ? side.d - i : 16);
+        for (int l = 0; l < valid; ++l) {
+          const Real z = narrow_to(x + i + l, Real()) * factor - c[i + l];
+          lane[l] += widen(z) * widen(c[i + l]);
+        }
       }
-    }
-    double sum = 0;
-    for (const double part : lane) sum += part;
-    return sum;
-  });
+      double sum = 0;
+      for (const double part : lane) sum += part;
+      return sum;
+    });
+  }
 }
 
 // ------------------------------------------------------------------------------ kernel values
@@ -95,20 +97,20 @@ inline void distance_row(const SumTerm& term, const Real* squares, int begin, in
 }
 
 // |x f - y g|^2 from the rows themselves: eight partial sums in float64, then a fixed tree.
-inline double near_square(const TileSide& a, int i, const TileSide& b, int j, std::int64_t d) {
+inline double near_square(const TileSide& a, int i, const TileSide& b, int j) {
   return with_type(a.rows[i], a.dtype, [&](const auto* x) {
     return with_type(b.rows[j], b.dtype, [&](const auto* y) {
       const double f = a.factor[i], g = b.factor[j];
       Doubles sum = {};
       std::int64_t k = 0;
-      for (; k + 8 <= d; k += 8) {
+      for (; k + 8 <= a.d; k += 8) {
         Doubles u, v;
         widen8(x + k, u);
         widen8(y + k, v);
         const Doubles t = u * f - v * g;
         sum += t * t;
       }
-      for (int l = 0; k + l < d; ++l) {
+      for (int l = 0; k + l < a.d; ++l) {
         const double t = widen(x[k + l]) * f - widen(y[k + l]) * g;
         sum[l] += t * t;
       }
@@ -144,9 +146,8 @@ inline void square_row(const SumTile& task, int r, int begin, int end, const Rea
       const auto close = sq < both * static_cast<Real>(0x1p-10);
       if (any_lane(close)) {
         for (int l = 0; l < Vectors<Real>::kCount; ++l) {
-          if (close[l] && c + l < task.tile->columns.count) {
-            sq[l] = static_cast<Real>(
-                near_square(task.tile->rows, r, task.tile->columns, c + l, task.tile->d));
+          if (close[l] && c + l < task.columns.count) {
+            sq[l] = static_cast<Real>(near_square(task.rows, r, task.columns, c + l));
           }
         }
       }
@@ -178,7 +179,7 @@ inline void map_row(const SumTile& task, int r, int begin, int end,
       distance_row<Real>(term, columns.distances, begin, end, i == 0, values);
     }
   }
-  for (int c = task.tile->columns.count; c < end; ++c) values[c] = Real(0);
+  for (int c = task.columns.count; c < end; ++c) values[c] = Real(0);
 }
 
 // --------------------------------------------------------------------------------------- sums
@@ -264,7 +265,7 @@ inline void add_forms(SumTile* task, int band, int begin, int end, int rows, con
 template <class Real>
 void sum_tile(SumTile* task) {
   const Tile& tile = *task->tile;
-  const int rows = tile.rows.count, columns = tile.columns.count;
+  const int rows = task->rows.count, columns = task->columns.count;
   const int end = (columns + kRun - 1) / kRun * kRun;
   Real* scratch = static_cast<Real*>(task->scratch);
   const ColumnTerms<Real> terms{scratch, scratch + kTile, scratch + 2 * kTile};

@@ -1,12 +1,9 @@
-// Products of centred rows by tiles of kTile x kTile: blocks of kTileDepth features of both sides are
-// centred and packed, then multiplied panel by panel. Included once per target_*.cpp, inside its own
-// namespace. Nothing is kept between tiles: a copy of the rows would double the caller's memory.
+// Products of centred rows by tiles of kTile x kTile. Rows are centred and packed by blocks of
+// kTileDepth features into panels, and multiplied panel by panel. Included once per target_*.cpp,
+// inside its own namespace.
 //
 // Every product is a sum over blocks of kTileDepth features, each a chain in ascending order, so it
 // depends on neither tile nor place in the tile, and x . y equals y . x to the last bit.
-//
-// On 2 cores with AVX-512, d = 2048: 0.76 of the measured float32 peak; the micro-kernel with its
-// panels in L1 and L2 reaches 0.90, and reading the rows again for every tile costs the rest.
 
 #if defined(FASTGEN_VECTOR_AVX512)
 constexpr int kTileRows = 8, kTileVectors = 3;
@@ -140,11 +137,16 @@ inline void load_features(const T* x, std::int64_t valid, typename Square<Real, 
   for (int l = 0; l < N; ++l) out[l] = l < valid ? narrow_to(x + l, Real()) : Real(0);
 }
 
-// Centres features [k, k + depth) of N rows of a side from `first` and writes them transposed into
+// Features of the block at k.
+inline int block_depth(std::int64_t d, std::int64_t k) {
+  return static_cast<int>(d - k < kTileDepth ? d - k : kTileDepth);
+}
+
+// Centres features [k, k + kTileDepth) of N rows of a side from `first` and writes them transposed into
 // panels of kWidth rows, [panel][kTileDepth][kWidth]. Rows past the last repeat it.
 template <class Real, int kWidth, int N, class T>
-inline void pack_square(const TileSide& side, int first, std::int64_t k, int depth, std::int64_t d,
-                        const Real* centre, Real* packed) {
+inline void pack_square(const TileSide& side, int first, std::int64_t k, const Real* centre,
+                        Real* packed, const T*) {
   static_assert(kWidth % N == 0 || N % kWidth == 0);
   using V = typename Square<Real, N>::V;
   constexpr int kPiece = N < kWidth ? N : kWidth;  // rows that go to one panel
@@ -156,9 +158,9 @@ inline void pack_square(const TileSide& side, int first, std::int64_t k, int dep
     factor[r] = V{} + static_cast<Real>(side.factor[row]);
   }
   Real* out = packed + first / kWidth * kWidth * kTileDepth + first % kWidth;
-  for (int i = 0; i < depth; i += N) {
+  for (int i = 0; i < block_depth(side.d, k); i += N) {
     V z[N], middle;
-    const std::int64_t valid = d - k - i;
+    const std::int64_t valid = side.d - k - i;
     load_features<Real, N>(centre + k + i, valid, middle);
 #pragma GCC unroll 16
     for (int r = 0; r < N; ++r) {
@@ -177,53 +179,88 @@ inline void pack_square(const TileSide& side, int first, std::int64_t k, int dep
   }
 }
 
-// Asks for what `pack_square` will read of the next rows. Rows of a power-of-two width fall into few
-// cache sets: asking for more than a few rows ahead would throw out what was asked for first.
-template <class T>
-inline void prefetch_rows(const TileSide& side, int first, int rows, std::int64_t k, int depth) {
-  for (int r = first; r < first + rows && r < side.count; ++r) {
-    const char* p = reinterpret_cast<const char*>(static_cast<const T*>(side.rows[r]) + k);
-    for (std::int64_t byte = 0; byte < depth * static_cast<std::int64_t>(sizeof(T)); byte += 64) {
-      __builtin_prefetch(p + byte, 0, 2);
-    }
-  }
-}
-
-template <class Real, int kWidth, class T>
-inline void pack_typed(const TileSide& side, std::int64_t k, int depth, std::int64_t d,
-                       const Real* centre, Real* packed, const T*) {
-  constexpr int N = Vectors<Real>::kCount;
-  for (int first = 0; first < side.count; first += N) {
-    prefetch_rows<T>(side, first + N, N, k, depth);
-    pack_square<Real, kWidth, N, T>(side, first, k, depth, d, centre, packed);
-  }
-}
-
+// Packs a block of rows: [feature block][panel][kTileDepth][kWidth].
 template <class Real, int kWidth>
-inline void pack_side(const TileSide& side, std::int64_t k, int depth, std::int64_t d,
-                      const Real* centre, Real* packed) {
+void pack_block(const TileSide& side, void* packed) {
+  constexpr int N = Vectors<Real>::kCount;
+  Real* out = static_cast<Real*>(packed);
+  const std::int64_t block_items = packed_items(side.count, 1, kTilePanel<Real>);
+  const Real* centre = static_cast<const Real*>(side.centre);
   with_type(nullptr, side.dtype, [&](const auto* typed) {
-    pack_typed<Real, kWidth>(side, k, depth, d, centre, packed, typed);
+    for (std::int64_t k = 0; k < side.d; k += kTileDepth) {
+      for (int first = 0; first < side.count; first += N) {
+        pack_square<Real, kWidth, N>(side, first, k, centre, out, typed);
+      }
+      out += block_items;
+    }
+  });
+}
+
+// The product of every row with itself, in the order of operations of multiply_panel.
+template <class Real>
+void row_squares(const TileSide& side, double* out) {
+  using V = Vector<Real>;
+  constexpr int N = Vectors<Real>::kCount;
+  const Real* centre = static_cast<const Real*>(side.centre);
+  alignas(64) Real packed[kTileDepth * N];
+  with_type(nullptr, side.dtype, [&](const auto* typed) {
+    for (int first = 0; first < side.count; first += N) {
+      TileSide few = side;
+      few.rows += first;
+      few.factor += first;
+      few.count = side.count - first < N ? side.count - first : N;
+      V total = {};
+      for (std::int64_t k = 0; k < side.d; k += kTileDepth) {
+        pack_square<Real, N, N>(few, 0, k, centre, packed, typed);
+        V sum = {};
+        for (int i = 0; i < block_depth(side.d, k); ++i) {
+          V z;
+          load_lanes(packed + i * N, z);
+          fuse(z, z, sum, sum);
+        }
+        total = k == 0 ? sum : total + sum;
+      }
+      for (int r = 0; r < few.count; ++r) out[first + r] = static_cast<double>(total[r]);
+    }
   });
 }
 
 template <class Real>
 void multiply_tile(const Tile* tile) {
   constexpr int kPanel = kTilePanel<Real>;
-  const Real* centre = static_cast<const Real*>(tile->centre);
-  Real* rows = static_cast<Real*>(tile->packed_rows);
-  Real* columns = static_cast<Real*>(tile->packed_columns);
+  constexpr std::int64_t kLine = 64 / sizeof(Real);
+  const Real* rows = static_cast<const Real*>(tile->rows);
+  const Real* columns = static_cast<const Real*>(tile->columns);
   Real* products = static_cast<Real*>(tile->products);
+  const std::int64_t row_items = packed_items(tile->row_count, 1, kPanel);
+  const std::int64_t column_items = packed_items(tile->column_count, 1, kPanel);
+  // Packed blocks come from memory. The next feature block is asked for evenly while this one is
+  // multiplied: 8 GB/s would otherwise hold up a fifth of the time at d = 2048.
+  const std::int64_t calls =
+      (tile->column_count + kPanel - 1) / kPanel * ((tile->row_count + kTileRows - 1) / kTileRows);
+  const std::int64_t row_share = row_items / kLine / calls + 1;
+  const std::int64_t column_share = column_items / kLine / calls + 1;
   for (std::int64_t k = 0; k < tile->d; k += kTileDepth) {
-    const int depth = static_cast<int>(tile->d - k < kTileDepth ? tile->d - k : kTileDepth);
-    pack_side<Real, kTileRows>(tile->rows, k, depth, tile->d, centre, rows);
-    pack_side<Real, kPanel>(tile->columns, k, depth, tile->d, centre, columns);
-    for (int c = 0; c < tile->columns.count; c += kPanel) {
-      for (int r = 0; r < tile->rows.count; r += kTileRows) {
+    const Real* next_rows = rows + row_items;
+    const Real* next_columns = columns + column_items;
+    const bool more = k + kTileDepth < tile->d;
+    const int depth = block_depth(tile->d, k);
+    for (int c = 0; c < tile->column_count; c += kPanel) {
+      for (int r = 0; r < tile->row_count; r += kTileRows) {
         if (tile->diagonal && c + kPanel <= r / kRun * kRun) break;
+        if (more) {
+          for (std::int64_t line = 0; line < row_share; ++line, next_rows += kLine) {
+            __builtin_prefetch(next_rows, 0, 2);
+          }
+          for (std::int64_t line = 0; line < column_share; ++line, next_columns += kLine) {
+            __builtin_prefetch(next_columns, 0, 2);
+          }
+        }
         multiply_panel<Real>(rows + r * kTileDepth, columns + c * kTileDepth, kPanel, depth, k == 0,
                              products + r * kTile + c, kTile);
       }
     }
+    rows += row_items;
+    columns += column_items;
   }
 }
