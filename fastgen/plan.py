@@ -134,6 +134,8 @@ def bytes_needed(
 #: Rows and columns of a tile of the sum engine; results do not depend on it.
 SUM_BLOCK = 384
 
+_WINDOW_BYTES = 48 << 20  # csrc/cpu/kernel_sums.cpp
+
 
 def sum_bytes_needed(
     rows: int, chosen: int, d: int, kernels: int, labels: int, threads: int
@@ -158,12 +160,15 @@ def sum_bytes_needed(
     Returns
     -------
     int
-        Bytes: a fixed part, 3 MB of tiles per thread, sums and extremes of blocks of rows; per row
-        its scale and norms, and per chosen row its place, sums and results for every kernel.
+        Bytes: a fixed part, 3 MB of tiles per thread, two windows of packed rows, sums and extremes
+        of blocks of rows; per row its scale and norms, and per chosen row its place, sums and
+        results for every kernel.
     """
+    packed = 8 * (chosen + 2 * SUM_BLOCK) * -(-d // 128) * 128
     total = _FIXED_BYTES + threads * ((3 << 20) + 16 * labels + 8 * d)
+    total += min(packed, 2 * max(_WINDOW_BYTES, 8 * 64 * d))
     total += 24 * d * min(258, -(-rows // 256) + 2) + 64 * d
-    return total + rows * (24 + 3 * labels) + (chosen + 128) * (32 + 120 * kernels)
+    return total + rows * (24 + 3 * labels) + (chosen + 128) * (48 + 120 * kernels)
 
 
 def require_memory(function: str, budget: int | None, needed: int) -> None:

@@ -71,6 +71,31 @@ def kernel_sums(
     return [_joined(list(of_kernel)) for of_kernel in zip(*runs, strict=True)]
 
 
+def require_memory(
+    session: Session, sets: Sequence[Rows], kernels: int, *, chosen: int = 0, labels: int = 0
+) -> None:
+    """Raise ValueError if the budget cannot hold a pass; what a seed draws for it counts.
+
+    Parameters
+    ----------
+    session : Session
+        Has the budget.
+    sets : sequence of Rows
+        All that take part.
+    kernels : int
+        Kernels of the pass.
+    chosen : int, default 0
+        Rows of all subsets; 0 without subsets.
+    labels : int, default 0
+        Vectors of labels.
+    """
+    rows = sum(one.n for one in sets)
+    needed = plan.sum_bytes_needed(
+        rows, chosen or rows, sets[0].d, kernels, labels, session.threads
+    )
+    plan.require_memory(session.function, session.memory, needed)
+
+
 def row_sums(session: Session, x: Rows, y: Rows | None, kernel: Kernel) -> Floats:
     """Sum a kernel over the pairs of each row, see `pairwise.kernel_sums`.
 
@@ -166,10 +191,8 @@ def _run(
     """Run the engine once: the fields of `KernelSums` by name, those of `x` alone without `y`."""
     sets = [x] if y is None else [x, y]
     chosen = [one.n for one in sets] if subsets is None else [one.size for one in subsets]
-    rows = sum(one.n for one in sets)
     count = 0 if labels is None else labels.shape[1]
-    needed = plan.sum_bytes_needed(rows, sum(chosen), x.d, len(kernels), count, session.threads)
-    plan.require_memory(session.function, session.memory, needed)
+    require_memory(session, sets, len(kernels), chosen=sum(chosen), labels=count)
     engine = core.KernelSums(
         x.values,
         None if y is None else y.values,

@@ -66,6 +66,7 @@ class SumEngine {
   // One dictionary per kernel, with the fields of fastgen.estimators.KernelSums.
   py::list finish() const {
     FASTGEN_CHECK(engine_.done() && !engine_.overflow());
+    FASTGEN_CHECK(engine_.zero_row(0) < 0 && engine_.zero_row(1) < 0);
     const char* names[] = {"x", "y"};
     py::list results;
     for (int k = 0; k < static_cast<int>(kernels_); ++k) {

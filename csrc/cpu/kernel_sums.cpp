@@ -10,9 +10,9 @@ namespace fastgen::cpu {
 
 namespace {
 
-// Packed rows of a window. Every row is packed once per window it meets: at 4,096 rows of 2048
-// features that costs a tenth of packing it for every tile.
-constexpr std::int64_t kWindowBytes = 32 << 20;
+// Packed rows of a window, of which there are two. Every row is packed once per window it meets: at 6,000
+// rows of 2048 features that costs a fifteenth of packing it for every tile.
+constexpr std::int64_t kWindowBytes = 48 << 20;
 // Squares of values beyond this would leave float64.
 constexpr double kLargestValue = 0x1p480;
 
@@ -23,8 +23,11 @@ double grid(double bound) {
   if (!(bound > 0)) return 1.0;
   int exponent = 0;
   std::frexp(bound, &exponent);
-  return std::ldexp(1.0, 37 - exponent);
+  return std::ldexp(1.0, std::min(37 - exponent, 1000));
 }
+
+// The same for a total of at most `total`, which has to stay below 2^62 units.
+double grid(double bound, double total) { return std::min(grid(bound), grid(total) * 0x1p24); }
 
 double from_limbs(std::int64_t high, std::int64_t low, double scale) {
   __extension__ using Wide = __int128;
@@ -34,6 +37,15 @@ double from_limbs(std::int64_t high, std::int64_t low, double scale) {
 
 void add(std::int64_t& total, std::int64_t value) {
   __atomic_fetch_add(&total, value, __ATOMIC_RELAXED);
+}
+
+// For totals of more tiles than a low limb has room for.
+void add_carried(std::int64_t& high, std::int64_t& low, std::int64_t tile_high,
+                 std::int64_t tile_low) {
+  constexpr std::int64_t kCarry = std::int64_t{1} << 37;
+  const std::int64_t rest = (tile_low % kCarry + kCarry) % kCarry;
+  add(high, tile_high + (tile_low - rest) / kCarry);
+  add(low, rest);
 }
 
 }  // namespace
@@ -61,7 +73,7 @@ KernelSums::KernelSums(const RowView& x, const RowView* y,
       d_(x.d) {
   FASTGEN_CHECK(options.block % kRun == 0 && 0 < options.block && options.block <= kTile);
   FASTGEN_CHECK(!kernels_.empty() && subsets.count >= 1);
-  FASTGEN_CHECK(!labels || (subsets.count == 1 && y && options.within));
+  FASTGEN_CHECK(!labels || (!subsets.x && y && options.within));
   options_.within = options.within || !y;
   for (int s = 0; s < rows_.sets(); ++s) {
     const std::int64_t n = rows_.rows(s).n, size = subset_size(s);
@@ -109,8 +121,11 @@ double KernelSums::advance(double seconds) {
     }
   }
   if (done()) return 1.0;
-  const double stage =
-      phase_ == Phase::tiles ? tasks_.fraction() * static_cast<double>(pairs_.size()) : 0.0;
+  double stage = 0;
+  if (phase_ == Phase::tiles) {
+    const std::int64_t dealt = std::min(tasks_.next.load(), tasks_.count);
+    for (std::int64_t i = 0; i < dealt; ++i) stage += cost(pairs_[i]);
+  }
   return std::min((done_pairs_ + stage) / total_pairs_, 1.0 - 1e-9);
 }
 
@@ -119,19 +134,22 @@ bool KernelSums::resolve_terms() {
   distances_.clear();
   look_.clear();
   const SumData& data = rows_.data();
+  overflow_ = !std::isfinite(data.mean_square);
   for (const std::vector<KernelTerm>& kernel : kernels_) {
     std::vector<SumTerm> terms;
     bool distances = false, look = false;
-    double bound = 0;
     for (const KernelTerm& given : kernel) {
       terms.push_back(resolve_term(given, data));
       const SumTerm& term = terms.back();
       if (!rows_.float64() && needs_float64(term, data)) return false;
       distances = distances || needs_distances(term);
       look = look || needs_look(term, data, rows_.float64());
-      bound += term_bound(term, data.peak_square, data.peak_along, data);
     }
-    overflow_ = overflow_ || !(bound < kLargestValue);
+    for (int s = 0; s < rows_.sets(); ++s) {
+      for (int t = 0; t < rows_.sets(); ++t) {
+        overflow_ = overflow_ || !(largest_value(terms, s, t) < kLargestValue);
+      }
+    }
     terms_.push_back(std::move(terms));
     distances_.push_back(distances);
     look_.push_back(look);
@@ -152,6 +170,7 @@ void KernelSums::lay_out() {
   factor_.assign(slots_, 0.0);
   square_.assign(slots_, 0.0);
   along_.assign(slots_, 0.0);
+  spread_.assign(slots_, 1.0f);
   labels_.assign(static_cast<std::size_t>(label_count_) * slots_, 0);
 
   const int panel = rows_.kernels().panel;
@@ -173,6 +192,7 @@ void KernelSums::lay_out() {
         factor_[slot] = rows_.factor(s, row);
         square_[slot] = rows_.square(s, row);
         along_[slot] = rows_.along(s, row);
+        spread_[slot] = rows_.spread(s, row);
       }
       for (int l = 0; l < label_count_; ++l) {
         const std::int8_t* from = given_labels_ + l * (rows_.rows(0).n + rows_.rows(1).n) + pooled;
@@ -186,13 +206,26 @@ void KernelSums::lay_out() {
   }
   const std::int64_t count = static_cast<std::int64_t>(blocks_.size());
   window_ = std::min(count, std::max<std::int64_t>(1, kWindowBytes / block_bytes_));
-  packed_rows_.reset(window_ * block_bytes_);
-  packed_columns_.reset(window_ * block_bytes_);
+  // Whole subsets where they fit: then no window meets another.
+  const std::int64_t of_subset = count / subsets_.count;
+  if (window_ > of_subset) window_ -= window_ % of_subset;
+  packed_[0].reset(window_ * block_bytes_);
+  if (window_ < count && window_ % of_subset != 0) packed_[1].reset(window_ * block_bytes_);
   for (std::int64_t a = 0; a < count; ++a) {
     for (std::int64_t b = a; b < count && blocks_[b].subset == blocks_[a].subset; ++b) {
-      total_pairs_ += meet(blocks_[a], blocks_[b]) ? 1 : 0;
+      if (meet(blocks_[a], blocks_[b])) total_pairs_ += cost({a, b});
     }
   }
+}
+
+// Bound on the values of a kernel for rows of two sets.
+double KernelSums::largest_value(const std::vector<SumTerm>& terms, int set, int other) const {
+  const SumData& data = rows_.data();
+  double bound = 0;
+  for (const SumTerm& term : terms) {
+    bound += term_bound(term, data.peak_square[set], data.peak_along[set], data, other);
+  }
+  return bound;
 }
 
 void KernelSums::set_grids() {
@@ -200,16 +233,27 @@ void KernelSums::set_grids() {
     Totals totals;
     totals.scale.assign(slots_, 1.0);
     double largest = 0;
-    for (std::int64_t i = 0; i < slots_; ++i) {
-      double bound = 0;
-      for (const SumTerm& term : terms) {
-        bound += term_bound(term, square_[i], along_[i], rows_.data());
+    for (int s = 0; s < rows_.sets(); ++s) {
+      each_slot(s, [&](std::int64_t slot) {
+        double bounds[2] = {0, 0};
+        for (const SumTerm& term : terms) {
+          for (int t = 0; t < rows_.sets(); ++t) {
+            bounds[t] += term_bound(term, square_[slot], along_[slot], rows_.data(), t);
+          }
+        }
+        totals.scale[slot] = grid(kRun * std::max(bounds[0], bounds[1]));
+      });
+      for (int t = s; t < rows_.sets(); ++t) {
+        const double value = largest_value(terms, s, t), run = 2.0 * kRun * value * value;
+        const double runs = static_cast<double>(subset_size(s)) *
+                            static_cast<double>(blocks_of(subset_size(t), kRun));
+        totals.square_scale[s + t] = grid(run, run * runs);
+        largest = std::max(largest, value);
       }
-      largest = std::max(largest, bound);
-      totals.scale[i] = grid(kRun * bound);
     }
-    totals.square_scale = grid(2 * kRun * largest * largest);
-    totals.form_scale = grid(2.0 * kRun * kRun * largest);
+    const double block = 2.0 * kRun * kRun * largest;
+    const double blocks = static_cast<double>(slots_ / kRun);
+    totals.form_scale = grid(block, block * blocks * blocks);
     totals.high.assign(2 * slots_, 0);
     totals.low.assign(2 * slots_, 0);
     totals.square_high.assign(3 * subsets_.count, 0);
@@ -226,25 +270,44 @@ bool KernelSums::meet(const Block& a, const Block& b) const {
   return a.subset == b.subset && (a.set != b.set || options_.within);
 }
 
+// Has a window packed, if it is not already, in the given place; returns where it is.
+int KernelSums::place_window(std::int64_t window, int place) {
+  for (int other = 0; other < 2; ++other) {
+    if (packed_window_[other] == window) return other;
+  }
+  packed_window_[place] = window;
+  const std::int64_t end =
+      std::min(static_cast<std::int64_t>(blocks_.size()), (window + 1) * window_);
+  for (std::int64_t b = window * window_; b < end; ++b) to_pack_.push_back({b, place});
+  return place;
+}
+
+// Products of a pair of blocks.
+double KernelSums::cost(const Pair& pair) const {
+  const double area = static_cast<double>(blocks_[pair.rows].count) *
+                      static_cast<double>(blocks_[pair.columns].count);
+  return pair.rows == pair.columns ? 0.5 * area : area;
+}
+
 // Lists the pairs of blocks of the next two windows that have any, and what must be packed for them.
-bool KernelSums::next_stage() {
+void KernelSums::next_stage() {
   const std::int64_t count = static_cast<std::int64_t>(blocks_.size());
   const std::int64_t windows = blocks_of(count, window_);
-  done_pairs_ += static_cast<double>(pairs_.size());
+  for (const Pair& pair : pairs_) done_pairs_ += cost(pair);
   pairs_.clear();
   while (pairs_.empty()) {
+    const std::int64_t row_end = std::min(count, (row_window_ + 1) * window_);
     if (column_window_ < row_window_) {
       column_window_ = row_window_;
     } else if (++column_window_ >= windows ||
-               blocks_[column_window_ * window_].subset >
-                   blocks_[std::min(count, (row_window_ + 1) * window_) - 1].subset) {
+               blocks_[column_window_ * window_].subset > blocks_[row_end - 1].subset) {
       if (++row_window_ >= windows) {
         phase_ = Phase::done;
-        return false;
+        return;
       }
-      column_window_ = row_window_;
+      column_window_ = row_window_ - 1;
+      continue;
     }
-    const std::int64_t row_end = std::min(count, (row_window_ + 1) * window_);
     const std::int64_t column_end = std::min(count, (column_window_ + 1) * window_);
     for (std::int64_t a = row_window_ * window_; a < row_end; ++a) {
       for (std::int64_t b = std::max(a, column_window_ * window_); b < column_end; ++b) {
@@ -252,22 +315,14 @@ bool KernelSums::next_stage() {
       }
     }
   }
+  // Small tiles last, so that no thread waits long for another.
+  std::stable_sort(pairs_.begin(), pairs_.end(),
+                   [&](const Pair& a, const Pair& b) { return cost(a) > cost(b); });
   to_pack_.clear();
-  if (packed_row_window_ != row_window_) {
-    for (std::int64_t b = row_window_ * window_; b < std::min(count, (row_window_ + 1) * window_);
-         ++b) {
-      to_pack_.push_back(b);
-    }
-    packed_row_window_ = row_window_;
-  }
-  pack_rows_count_ = static_cast<std::int64_t>(to_pack_.size());
-  for (std::int64_t b = column_window_ * window_;
-       b < std::min(count, (column_window_ + 1) * window_); ++b) {
-    to_pack_.push_back(b);
-  }
+  row_place_ = place_window(row_window_, 0);
+  column_place_ = place_window(column_window_, 1 - row_place_);
   phase_ = Phase::pack;
   tasks_.reset(static_cast<std::int64_t>(to_pack_.size()));
-  return true;
 }
 
 TileSide KernelSums::side(const Block& block) const {
@@ -276,17 +331,14 @@ TileSide KernelSums::side(const Block& block) const {
           rows_.rows(block.set).dtype,
           block.count,
           d_,
-          rows_.centre()};
+          rows_.centre(),
+          spread_.data() + block.begin};
 }
 
 void KernelSums::pack_task(std::int64_t task) {
-  const std::int64_t block = to_pack_[task];
-  const std::int64_t place = block % window_ * block_bytes_;
-  if (task < pack_rows_count_) {
-    rows_.kernels().pack_rows(side(blocks_[block]), packed_rows_.data() + place);
-  } else {
-    rows_.kernels().pack_columns(side(blocks_[block]), packed_columns_.data() + place);
-  }
+  const Packing& packing = to_pack_[task];
+  rows_.kernels().pack(side(blocks_[packing.block]),
+                       packed_[packing.place].data() + packing.block % window_ * block_bytes_);
 }
 
 void KernelSums::tile_task(int index, std::int64_t task) {
@@ -294,12 +346,14 @@ void KernelSums::tile_task(int index, std::int64_t task) {
   const Block& rows = blocks_[pair.rows];
   const Block& columns = blocks_[pair.columns];
   Worker& worker = *workers_[index];
-  const Tile tile{packed_rows_.data() + pair.rows % window_ * block_bytes_,
-                  packed_columns_.data() + pair.columns % window_ * block_bytes_,
+  const Tile tile{packed_[row_place_].data() + pair.rows % window_ * block_bytes_,
+                  packed_[column_place_].data() + pair.columns % window_ * block_bytes_,
                   rows.count,
                   columns.count,
                   d_,
                   pair.rows == pair.columns,
+                  spread_.data() + rows.begin,
+                  spread_.data() + columns.begin,
                   worker.products.data()};
   rows_.kernels().multiply(&tile);
 
@@ -323,7 +377,7 @@ void KernelSums::tile_task(int index, std::int64_t task) {
     sums.column_along = along_.data() + columns.begin;
     sums.row_scale = totals.scale.data() + rows.begin;
     sums.column_scale = totals.scale.data() + columns.begin;
-    sums.square_scale = totals.square_scale;
+    sums.square_scale = totals.square_scale[rows.set + columns.set];
     sums.form_scale = totals.form_scale;
     sums.labels = label_count_;
     sums.label_stride = slots_;
@@ -350,11 +404,10 @@ void KernelSums::tile_task(int index, std::int64_t task) {
       add(totals.low[column_place + c], sums.column_sums.low[c]);
     }
     const std::int64_t square_place = 3 * rows.subset + rows.set + columns.set;
-    add(totals.square_high[square_place], sums.square_high);
-    add(totals.square_low[square_place], sums.square_low);
+    add_carried(totals.square_high[square_place], totals.square_low[square_place], sums.square_high,
+                sums.square_low);
     for (int l = 0; l < label_count_; ++l) {
-      add(totals.form_high[l], forms[l]);
-      add(totals.form_low[l], forms[label_count_ + l]);
+      add_carried(totals.form_high[l], totals.form_low[l], forms[l], forms[label_count_ + l]);
     }
   }
 }
@@ -392,7 +445,8 @@ void KernelSums::squares(int kernel, int set, int other, double* out) const {
   const Totals& totals = totals_[kernel];
   for (std::int64_t g = 0; g < subsets_.count; ++g) {
     const std::int64_t place = 3 * g + set + other;
-    out[g] = from_limbs(totals.square_high[place], totals.square_low[place], totals.square_scale);
+    out[g] = from_limbs(totals.square_high[place], totals.square_low[place],
+                        totals.square_scale[set + other]);
   }
 }
 

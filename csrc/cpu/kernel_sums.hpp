@@ -5,7 +5,7 @@
 // centre for polynomials, 1/2 for kernels near 1. MMD^2, its variance and its permutations do not
 // depend on h, and this way nothing cancels in them.
 //
-// Rows are centred and packed by windows of at most 32 MB; tiles of one window against another follow.
+// Rows are centred and packed by windows of at most 48 MB; tiles of one window against another follow.
 #pragma once
 
 #include <cstdint>
@@ -80,21 +80,24 @@ class KernelSums {
     explicit Worker(int labels);
   };
   struct Totals {
-    std::vector<double> scale;  // [slots]
-    double square_scale = 1, form_scale = 1;
-    std::vector<std::int64_t> high, low;                // [2, slots]: over the rows of each set
-    std::vector<std::int64_t> square_high, square_low;  // [subsets, 3]
-    std::vector<std::int64_t> form_high, form_low;      // [labels]
-    std::vector<double> diagonal;                       // [slots]
+    std::vector<double> scale;                           // [slots]
+    double square_scale[3] = {1, 1, 1}, form_scale = 1;  // of (0, 0), (0, 1), (1, 1)
+    std::vector<std::int64_t> high, low;                 // [2, slots]: over the rows of each set
+    std::vector<std::int64_t> square_high, square_low;   // [subsets, 3]
+    std::vector<std::int64_t> form_high, form_low;       // [labels]
+    std::vector<double> diagonal;                        // [slots]
   };
 
   std::int64_t subset_size(int set) const { return set == 0 ? subsets_.x_size : subsets_.y_size; }
   std::int64_t part_begin(std::int64_t subset, int set) const;
   bool resolve_terms();
   void lay_out();
+  double largest_value(const std::vector<SumTerm>& terms, int set, int other) const;
   void set_grids();
   bool meet(const Block& a, const Block& b) const;
-  bool next_stage();
+  void next_stage();
+  int place_window(std::int64_t window, int place);
+  double cost(const Pair& pair) const;
   TileSide side(const Block& block) const;
   void pack_task(std::int64_t task);
   void tile_task(int worker, std::int64_t task);
@@ -121,16 +124,22 @@ class KernelSums {
   std::int64_t slots_ = 0, subset_slots_ = 0;
   std::vector<const void*> row_;
   std::vector<double> factor_, square_, along_;
+  std::vector<float> spread_;
   std::vector<std::int8_t> labels_;  // [labels, slots]
 
   std::vector<Block> blocks_;
-  // The window of blocks packed as rows, and that packed as columns.
-  std::int64_t window_ = 1, row_window_ = 0, column_window_ = -1, packed_row_window_ = -1;
+  // Windows of blocks whose rows and columns are multiplied, each packed in one of two places.
+  std::int64_t window_ = 1, row_window_ = 0, column_window_ = -1;
+  std::int64_t packed_window_[2] = {-1, -1};
+  int row_place_ = 0, column_place_ = 0;
   std::int64_t block_bytes_ = 0;
-  AlignedBuffer<unsigned char> packed_rows_, packed_columns_;
-  std::vector<Pair> pairs_;            // of this stage
-  std::vector<std::int64_t> to_pack_;  // blocks: as rows, then as columns
-  std::int64_t pack_rows_count_ = 0;
+  AlignedBuffer<unsigned char> packed_[2];
+  struct Packing {
+    std::int64_t block;
+    int place;
+  };
+  std::vector<Packing> to_pack_;  // for this stage
+  std::vector<Pair> pairs_;       // of this stage
   double total_pairs_ = 0, done_pairs_ = 0;
 };
 

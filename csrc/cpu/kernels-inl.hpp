@@ -40,13 +40,8 @@ static_assert(kTile % kTilePanel<float> == 0 && kTile % kTilePanel<double> == 0 
 
 template <class Real>
 constexpr SumKernels kSumKernels = {
-    kTilePanel<Real>,
-    pack_block<Real, kTileRows>,
-    pack_block<Real, kTilePanel<Real>>,
-    multiply_tile<Real>,
-    sum_tile<Real>,
-    row_squares<Real>,
-    along_centre<Real>,
+    kTilePanel<Real>, pack_block<Real>,  multiply_tile<Real>,
+    sum_tile<Real>,   row_squares<Real>, along_centre<Real>,
 };
 
 constexpr Kernels kKernels = {

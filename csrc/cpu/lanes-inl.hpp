@@ -127,13 +127,13 @@ template <class Real>
 constexpr Series<Real> kSeries;
 
 // exp(y), or expm1(y), for y <= 0: 2^n (1 + f) with f = expm1(y - n ln 2), |y - n ln 2| <= ln(2) / 2.
-// Errors seen on 10^7 points (test_maps.cpp): 1.4 units in the last place for float, 1.3 for double.
+// Largest errors seen (test_maps.cpp), in units in the last place: exp 1.1, expm1 1.2.
 template <class Real>
-inline void exponential(Vector<Real> y, bool less_one, Vector<Real>& out) {
+inline void exponential(const Vector<Real>& argument, bool less_one, Vector<Real>& out) {
   using T = Vectors<Real>;
   using V = Vector<Real>;
   const V lowest = V{} + T::kLowest, shift = V{} + T::kRound;
-  y = y < lowest ? lowest : y;
+  const V y = argument < lowest ? lowest : argument;
   V shifted, r, series;
   fuse(y, V{} + static_cast<Real>(1.4426950408889634), shift, shifted);
   const V n = shifted - shift;
@@ -153,7 +153,7 @@ inline void exponential(Vector<Real> y, bool less_one, Vector<Real>& out) {
 }
 
 // log(1 + t) for t >= 0: 1 + t = 2^e m with m in [sqrt(1/2), sqrt(2)), log m by the series of atanh;
-// what the addition 1 + t rounds off is put back.
+// what the addition 1 + t rounds off is put back. Largest error seen: 2.8 units in the last place.
 template <class Real>
 inline void log_one_plus(const Vector<Real>& t, Vector<Real>& out) {
   using T = Vectors<Real>;

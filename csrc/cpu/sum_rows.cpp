@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "common/check.hpp"
@@ -31,6 +32,23 @@ double norm_of(const double* x, std::int64_t d) {
   return std::ldexp(std::sqrt(sum), exponent);
 }
 
+// A number in [1, 2) that the row's values in the engine's units decide: the first 64 that are not 0
+// tell rows apart well enough. Equal rows have equal numbers.
+float spread_of(const double* x, double factor, std::int64_t d) {
+  std::uint64_t hash = 0x9e3779b97f4a7c15ull;
+  int left = 64;
+  for (std::int64_t i = 0; i < d && left > 0; ++i) {
+    if (x[i] == 0) continue;
+    --left;
+    const double value = x[i] * factor;
+    std::uint64_t bits;
+    std::memcpy(&bits, &value, 8);
+    hash = (hash ^ bits) * 0x9fb21c651e98df25ull;
+    hash ^= hash >> 29;
+  }
+  return 1.0f + static_cast<float>(hash >> 41) * 0x1p-23f;
+}
+
 }  // namespace
 
 SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, bool float64,
@@ -50,6 +68,7 @@ SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, bool float6
     set.factor.assign(set.rows.n, 1.0);
     set.square.assign(set.rows.n, 0.0);
     set.along.assign(set.rows.n, 0.0);
+    set.spread.assign(set.rows.n, 1.0f);
   }
   float64_ = float64 || x.dtype == DType::float64 || (y && y->dtype == DType::float64);
   begin_phase(normalise ? Phase::norms : Phase::scan);
@@ -85,7 +104,7 @@ bool SumRows::advance(Deadline deadline) {
         case Phase::scan:
           return scan_task(task);
         default:
-          return squares_task(task);
+          return squares_task(worker, task);
       }
     });
     if (!finished) return false;
@@ -132,7 +151,8 @@ void SumRows::norms_task(int worker, std::int64_t task) {
   for (std::int64_t i = begin; i < std::min(set.rows.n, begin + kRowsPerTask); ++i) {
     table_->to_double(set.rows.row(i), set.rows.dtype, d_, row.data());
     const double norm = norm_of(row.data(), d_);
-    set.factor[i] = norm > 0 ? 1 / norm : 0.0;
+    const double factor = 1 / norm;
+    set.factor[i] = std::isfinite(factor) ? factor : 0.0;  // below 2^-1024 a row has no direction
   }
 }
 
@@ -172,7 +192,8 @@ void SumRows::find_centre() {
   std::vector<double> reach(d_);
   double widest = 0;
   for (std::int64_t i = 0; i < d_; ++i) {
-    mean_[i] = (y_given_ ? sums[0][i] + sums[1][i] : sums[0][i]) / rows;
+    const double mean = (y_given_ ? sums[0][i] + sums[1][i] : sums[0][i]) / rows;
+    mean_[i] = std::max(low[i], std::min(high[i], mean));  // rounding may lead out
     reach[i] = std::max(high[i] - mean_[i], mean_[i] - low[i]);
     widest = std::max(widest, reach[i]);
   }
@@ -185,6 +206,9 @@ void SumRows::find_centre() {
     std::frexp(std::sqrt(square), &more);
     data_.unit = std::ldexp(1.0, std::min(-exponent - more, 1000));
   }
+  // A large constant feature beside small ones, or a spread beyond float32's range.
+  float64_ = float64_ || data_.unit > 0x1p100 || data_.unit < 0x1p-100;
+  for (const double mean : mean_) float64_ = float64_ || std::fabs(mean) * data_.unit > 0x1p100;
   for (int s = 0; s < sets(); ++s) {
     std::fill(sets_[s].factor.begin(), sets_[s].factor.end(), data_.unit);
   }
@@ -206,26 +230,35 @@ void SumRows::place_centre() {
   }
 }
 
-void SumRows::squares_task(std::int64_t task) {
+void SumRows::squares_task(int worker, std::int64_t task) {
   Set& set = set_of(task, first_set_tasks_);
+  std::vector<double>& row = widened_[worker];
+  row.resize(d_);
   const std::int64_t begin = task * kRowsPerTask;
   const int count = static_cast<int>(std::min(kRowsPerTask, set.rows.n - begin));
   const void* rows[kRowsPerTask];
-  for (int i = 0; i < count; ++i) rows[i] = set.rows.row(begin + i);
-  const TileSide side{rows, set.factor.data() + begin, set.rows.dtype, count, d_, centre_.data()};
+  for (int i = 0; i < count; ++i) {
+    rows[i] = set.rows.row(begin + i);
+    table_->to_double(rows[i], set.rows.dtype, d_, row.data());
+    set.spread[begin + i] = spread_of(row.data(), set.factor[begin + i], d_);
+  }
+  const TileSide side{rows,           set.factor.data() + begin, set.rows.dtype, count, d_,
+                      centre_.data(), set.spread.data() + begin};
   kernels().squares(side, set.square.data() + begin);
   kernels().along(side, set.along.data() + begin);
 }
 
 void SumRows::find_peaks() {
-  data_.mean_square = data_.peak_square = data_.peak_along = 0;
+  data_.mean_square = 0;
   double rows = 0;
   for (int s = 0; s < sets(); ++s) {
     double sum = 0;
+    double& peak_square = data_.peak_square[s] = 0;
+    double& peak_along = data_.peak_along[s] = 0;
     for (std::int64_t i = 0; i < sets_[s].rows.n; ++i) {
       sum += sets_[s].square[i];
-      data_.peak_square = std::max(data_.peak_square, sets_[s].square[i]);
-      data_.peak_along = std::max(data_.peak_along, std::fabs(sets_[s].along[i]));
+      peak_square = std::max(peak_square, sets_[s].square[i]);
+      peak_along = std::max(peak_along, std::fabs(sets_[s].along[i]));
     }
     data_.mean_square += sum;
     rows += static_cast<double>(sets_[s].rows.n);

@@ -36,6 +36,7 @@ class SumRows {
   const SumData& data() const { return data_; }
   const void* centre() const { return centre_.data(); }
   double factor(int set, std::int64_t row) const { return sets_[set].factor[row]; }
+  float spread(int set, std::int64_t row) const { return sets_[set].spread[row]; }
   double square(int set, std::int64_t row) const { return sets_[set].square[row]; }
   double along(int set, std::int64_t row) const { return sets_[set].along[row]; }
 
@@ -45,6 +46,7 @@ class SumRows {
   struct Set {
     RowView rows;
     std::vector<double> factor, square, along;  // [n]
+    std::vector<float> spread;                  // [n], in [1, 2), decided by the row
     std::vector<std::vector<double>> block_sum, block_low, block_high;
   };
 
@@ -52,7 +54,7 @@ class SumRows {
   void finish_phase();
   void norms_task(int worker, std::int64_t task);
   void scan_task(std::int64_t task);
-  void squares_task(std::int64_t task);
+  void squares_task(int worker, std::int64_t task);
   void find_centre();
   void place_centre();
   void find_peaks();

@@ -7,6 +7,8 @@ namespace fastgen::cpu {
 
 namespace {
 
+constexpr double kSteepest = 1e300;
+
 // The kernel's argument below 1, where it falls to about 1 / e at 1, for a squared distance.
 double decay(const SumTerm& term, double square) {
   switch (term.shape) {
@@ -59,6 +61,8 @@ SumTerm resolve_term(const KernelTerm& given, const SumData& data) {
       term.scale = -1 / data.unit;
       break;
   }
+  // A kernel narrower than any distance is 0 away from it, and never infinity times 0.
+  term.scale = std::max(-kSteepest, std::min(kSteepest, term.scale));
   // Two rows are 2 |z|^2 apart on average. Near 1 the kernel's deviation from 1 carries its digits,
   // near 0 its own value does.
   term.less_one = term.shape != Shape::energy && decay(term, 2 * data.mean_square) < 1;
@@ -78,19 +82,27 @@ bool needs_float64(const SumTerm& term, const SumData& data) {
       square_width(term) < 0x1p-6 * data.mean_square) {
     return true;
   }
-  const double largest = term_bound(term, data.peak_square, data.peak_along, data);
+  double largest = 0;
+  for (int s = 0; s < 2; ++s) {
+    for (int t = 0; t < 2; ++t) {
+      largest =
+          std::max(largest, term_bound(term, data.peak_square[s], data.peak_along[s], data, t));
+    }
+  }
   const double scale = std::fabs(term.scale);
   return largest > 0x1p100 || (largest < 0x1p-60 && largest > 0) || scale > 0x1p100 ||
          scale < 0x1p-100;
 }
 
-double term_bound(const SumTerm& term, double square, double along, const SumData& data) {
+double term_bound(const SumTerm& term, double square, double along, const SumData& data,
+                  int other) {
   constexpr double kRounding = 1.01;  // of float32 products and values
-  const double reach = std::sqrt(square) + std::sqrt(data.peak_square);
+  const double reach = std::sqrt(square) + std::sqrt(data.peak_square[other]);
   if (term.shape == Shape::polynomial) {
-    const double inner = std::sqrt(square) * std::sqrt(data.peak_square);
-    const double base = std::fabs(term.offset) +
-                        term.scale * (std::fabs(along) + data.peak_along + inner * kRounding);
+    const double inner = std::sqrt(square) * std::sqrt(data.peak_square[other]);
+    const double base =
+        std::fabs(term.offset) +
+        term.scale * (std::fabs(along) + data.peak_along[other] + inner * kRounding);
     return 4 * std::pow(base, term.degree) * kRounding;
   }
   if (term.shape == Shape::energy) return -term.scale * reach * kRounding;

@@ -19,10 +19,10 @@ struct KernelTerm {
 // The data in the engine's units: z = unit x - centre.
 struct SumData {
   double unit;
-  double centre_square;  // |centre|^2
-  double mean_square;    // of |z|^2
-  double peak_square;    // largest |z|^2
-  double peak_along;     // largest |z . centre|
+  double centre_square;   // |centre|^2
+  double mean_square;     // of |z|^2, over both sets
+  double peak_square[2];  // largest |z|^2 of each set
+  double peak_along[2];   // largest |z . centre|
 };
 
 SumTerm resolve_term(const KernelTerm& term, const SumData& data);
@@ -36,8 +36,9 @@ bool needs_look(const SumTerm& term, const SumData& data, bool float64);
 // Whether float32 products are too coarse, or float32 values could overflow or vanish.
 bool needs_float64(const SumTerm& term, const SumData& data);
 
-// Bound on |k(x, y) - h(x) - h(y)| for a row with |z|^2 = square and z . centre = along, and any other.
-double term_bound(const SumTerm& term, double square, double along, const SumData& data);
+// Bound on |k(x, y) - h(x) - h(y)| for a row with |z|^2 = square and z . centre = along, and any row of
+// the set `other`.
+double term_bound(const SumTerm& term, double square, double along, const SumData& data, int other);
 
 // h(x).
 double term_shift(const SumTerm& term, double along);

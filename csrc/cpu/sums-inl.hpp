@@ -238,7 +238,7 @@ inline void add_forms(SumTile* task, int band, int begin, int end, int rows, con
       }
     }
     for (int c = begin; c < end; c += kPanel) {
-      multiply_panel<Real>(labels, values + c, kTile, rows, true, sums + c, kStride);
+      multiply_panel<Real>(labels, kTileRows, values + c, kTile, rows, true, sums + c, kStride);
     }
     for (int l = 0; l < kTileRows && first + l < task->labels; ++l) {
       const std::int8_t* columns = task->column_labels + (first + l) * task->label_stride;

@@ -17,11 +17,11 @@ constexpr int kTileRows = 4, kTileVectors = 1;
 template <class Real>
 constexpr int kTilePanel = kTileVectors * Vectors<Real>::kCount;
 
-// out = (first ? 0 : out) + a . b with a [depth, kTileRows] packed and b [depth, kTilePanel] at any
-// stride.
+// out = (first ? 0 : out) + a . b with a [depth, kTileRows] and b [depth, kTilePanel] at any stride.
 template <class Real>
-inline void multiply_panel(const Real* a, const Real* b, std::int64_t b_stride, int depth,
-                           bool first, Real* out, std::int64_t out_stride) {
+inline void multiply_panel(const Real* a, std::int64_t a_stride, const Real* b,
+                           std::int64_t b_stride, int depth, bool first, Real* out,
+                           std::int64_t out_stride) {
   using V = Vector<Real>;
   constexpr int kCount = Vectors<Real>::kCount;
   V sum[kTileRows][kTileVectors] = {};
@@ -33,7 +33,7 @@ inline void multiply_panel(const Real* a, const Real* b, std::int64_t b_stride, 
 #pragma GCC unroll 8
     for (int i = 0; i < kTileRows; ++i) {
       V row;
-      repeat(a[k * kTileRows + i], row);
+      repeat(a[k * a_stride + i], row);
 #pragma GCC unroll 3
       for (int j = 0; j < kTileVectors; ++j) fuse(row, column[j], sum[i][j], sum[i][j]);
     }
@@ -147,15 +147,15 @@ inline int block_depth(std::int64_t d, std::int64_t k) {
 template <class Real, int kWidth, int N, class T>
 inline void pack_square(const TileSide& side, int first, std::int64_t k, const Real* centre,
                         Real* packed, const T*) {
-  static_assert(kWidth % N == 0 || N % kWidth == 0);
+  static_assert(kWidth % N == 0);
   using V = typename Square<Real, N>::V;
-  constexpr int kPiece = N < kWidth ? N : kWidth;  // rows that go to one panel
   const T* rows[N];
-  V factor[N];
+  V factor[N], spread[N];
   for (int r = 0; r < N; ++r) {
     const int row = first + r < side.count ? first + r : side.count - 1;
     rows[r] = static_cast<const T*>(side.rows[row]) + k;
     factor[r] = V{} + static_cast<Real>(side.factor[row]);
+    spread[r] = V{} + static_cast<Real>(side.spread[row]);
   }
   Real* out = packed + first / kWidth * kWidth * kTileDepth + first % kWidth;
   for (int i = 0; i < block_depth(side.d, k); i += N) {
@@ -166,21 +166,17 @@ inline void pack_square(const TileSide& side, int first, std::int64_t k, const R
     for (int r = 0; r < N; ++r) {
       V value;
       load_features<Real, N>(rows[r] + i, valid, value);
-      z[r] = value * factor[r] - middle;
+      z[r] = (value * factor[r] - middle) * spread[r];
     }
     Square<Real, N>::transpose(z);
 #pragma GCC unroll 16
-    for (int r = 0; r < N; ++r) {
-      for (int p = 0; p < N / kPiece; ++p) {
-        __builtin_memcpy(out + p * kWidth * kTileDepth + (i + r) * kWidth,
-                         reinterpret_cast<const Real*>(&z[r]) + p * kPiece, kPiece * sizeof(Real));
-      }
-    }
+    for (int r = 0; r < N; ++r) __builtin_memcpy(out + (i + r) * kWidth, &z[r], sizeof(V));
   }
 }
 
-// Packs a block of rows: [feature block][panel][kTileDepth][kWidth].
-template <class Real, int kWidth>
+// Packs a block of rows: [feature block][panel][kTileDepth][kTilePanel]. One layout serves both sides of
+// a product: kTileRows of a panel's columns play its rows.
+template <class Real>
 void pack_block(const TileSide& side, void* packed) {
   constexpr int N = Vectors<Real>::kCount;
   Real* out = static_cast<Real*>(packed);
@@ -189,7 +185,7 @@ void pack_block(const TileSide& side, void* packed) {
   with_type(nullptr, side.dtype, [&](const auto* typed) {
     for (std::int64_t k = 0; k < side.d; k += kTileDepth) {
       for (int first = 0; first < side.count; first += N) {
-        pack_square<Real, kWidth, N>(side, first, k, centre, out, typed);
+        pack_square<Real, kTilePanel<Real>, N>(side, first, k, centre, out, typed);
       }
       out += block_items;
     }
@@ -208,6 +204,7 @@ void row_squares(const TileSide& side, double* out) {
       TileSide few = side;
       few.rows += first;
       few.factor += first;
+      few.spread += first;
       few.count = side.count - first < N ? side.count - first : N;
       V total = {};
       for (std::int64_t k = 0; k < side.d; k += kTileDepth) {
@@ -220,9 +217,23 @@ void row_squares(const TileSide& side, double* out) {
         }
         total = k == 0 ? sum : total + sum;
       }
-      for (int r = 0; r < few.count; ++r) out[first + r] = static_cast<double>(total[r]);
+      for (int r = 0; r < few.count; ++r) {
+        const Real inverse = Real(1) / static_cast<Real>(few.spread[r]);
+        out[first + r] = static_cast<double>(total[r] * (inverse * inverse));
+      }
     }
   });
+}
+
+// Takes the rows' own factors out of a panel of products, alike for rows and columns.
+template <class Real>
+inline void unspread(const Real* row_inverse, int rows, const Real* column_inverse,
+                     Real* products) {
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < kTilePanel<Real>; ++j) {
+      products[i * kTile + j] *= row_inverse[i] * column_inverse[j];
+    }
+  }
 }
 
 template <class Real>
@@ -232,6 +243,14 @@ void multiply_tile(const Tile* tile) {
   const Real* rows = static_cast<const Real*>(tile->rows);
   const Real* columns = static_cast<const Real*>(tile->columns);
   Real* products = static_cast<Real*>(tile->products);
+  alignas(64) Real row_inverse[kTile], column_inverse[kTile];
+  for (int r = 0; r < tile->row_count; ++r) {
+    row_inverse[r] = Real(1) / static_cast<Real>(tile->row_spread[r]);
+  }
+  for (int c = 0; c < tile->column_count; ++c) {
+    column_inverse[c] = Real(1) / static_cast<Real>(tile->column_spread[c]);
+  }
+  for (int c = tile->column_count; c < kTile; ++c) column_inverse[c] = Real(1);
   const std::int64_t row_items = packed_items(tile->row_count, 1, kPanel);
   const std::int64_t column_items = packed_items(tile->column_count, 1, kPanel);
   // Packed blocks come from memory. The next feature block is asked for evenly while this one is
@@ -256,8 +275,13 @@ void multiply_tile(const Tile* tile) {
             __builtin_prefetch(next_columns, 0, 2);
           }
         }
-        multiply_panel<Real>(rows + r * kTileDepth, columns + c * kTileDepth, kPanel, depth, k == 0,
+        multiply_panel<Real>(rows + r / kPanel * kPanel * kTileDepth + r % kPanel, kPanel,
+                             columns + c * kTileDepth, kPanel, depth, k == 0,
                              products + r * kTile + c, kTile);
+        if (!more) {
+          const int rows_here = tile->row_count - r < kTileRows ? tile->row_count - r : kTileRows;
+          unspread<Real>(row_inverse + r, rows_here, column_inverse + c, products + r * kTile + c);
+        }
       }
     }
     rows += row_items;

@@ -13,8 +13,8 @@ from fastgen.pairwise import two_samples
 from fastgen.plan import as_int
 from fastgen.progress import ProgressLike
 from fastgen.results import KID
-from fastgen.session import Session
-from fastgen.sums import kernel_sums
+from fastgen.session import Rows, Session
+from fastgen.sums import kernel_sums, require_memory
 
 Integers = npt.NDArray[np.int64]
 
@@ -117,7 +117,7 @@ def kid(
         if subset_indices is not None:
             chosen = draws.as_subsets("kid", subset_indices, rows.n, others.n)
         elif subsets is not None:
-            chosen = _drawn(subsets, subset_size, seed, rows.n, others.n)
+            chosen = _drawn(session, subsets, subset_size, seed, rows, others)
         kernel = Polynomial(power, 1.0 / rows.d if scale is None else scale, offset)
         (sums,) = kernel_sums(session, rows, others, [kernel], subsets=chosen)
         if chosen is None:
@@ -145,13 +145,15 @@ def summarise(sums: KernelSums) -> KID:
 
 
 def _drawn(
-    subsets: object, size: object, seed: object, n: int, m: int
+    session: Session, subsets: object, size: object, seed: object, real: Rows, fake: Rows
 ) -> tuple[Integers, Integers]:
     count = as_int("kid", "subsets", subsets, "to be an int or None")
     if count < 1:
         fail("kid", "subsets", "of at least 1", str(count))
-    rows, most = as_int("kid", "subset_size", size), min(n, m)
+    rows, most = as_int("kid", "subset_size", size), min(real.n, fake.n)
     if not 2 <= rows <= most:
         hint = "without `subsets` the full sample is used"
         fail("kid", "subset_size", f"in [2, min(n, m)] = [2, {most}]", str(rows), hint)
-    return draws.subsets(n, m, count, rows, draws.as_seed("kid", seed))
+    start = draws.as_seed("kid", seed)
+    require_memory(session, [real, fake], 1, chosen=2 * count * rows)
+    return draws.subsets(real.n, fake.n, count, rows, start)

@@ -15,7 +15,7 @@ from fastgen.plan import as_int
 from fastgen.progress import ProgressLike
 from fastgen.results import MMD
 from fastgen.session import Session
-from fastgen.sums import kernel_sums, median_distance
+from fastgen.sums import kernel_sums, median_distance, require_memory
 
 
 @overload
@@ -130,6 +130,11 @@ def mmd(
 
     The biased estimate comes with the same standard error.
 
+    Products of float32 rows are float32, kernel values too, and sums float64; all kernels of a list
+    are computed in float64 if one of them is so narrow, or so large, that float32 could not tell.
+    Rounding errors of float32 average out over the pairs: of an MMD^2 of 1e-5 about 5e-6 is lost
+    for n = m = 1500, 2e-6 for 3000 (features of a ReLU, d = 2048), far below the sampling noise.
+
     The p-value is ``(1 + c) / (1 + B)`` where c of B random relabellings of the pooled rows have
     at least the true estimate, all from the same pass: valid for any n and m if both samples come
     from one distribution. A generator ``default_rng(seed)`` gives ``permutation(n + m)`` for each,
@@ -169,6 +174,7 @@ def mmd(
         def median() -> float:
             return median_distance(session, rows, others, start)
 
+        require_memory(session, [rows, others], len(kernels), labels=count and count + 1)
         labels = draws.relabellings(rows.n, others.n, count, start) if count else None
         with_numbers = [one.resolved(rows.d, median) for one in kernels]
         results = []
