@@ -6,14 +6,19 @@ compiled engines with it: bit for bit whatever rests on comparing distances, and
 error whatever is a sum. It is also the place to look up what a number means. It imports NumPy and
 the standard library only, so that nothing it is compared with can leak into it.
 
-`distances` has the canonical squared distance, `kernels` the kernels of the sums, and
-`discrepancy` says how exact the sums are.
+`distances` has the canonical squared distance, `kernels` the kernels of the sums; `discrepancy`
+and `density` say how exact the sums and the log-densities are.
 """
 
 from __future__ import annotations
 
 from fastgen.numpy_reference.ball_metrics import membership, prdc, precision_recall
 from fastgen.numpy_reference.balls import ball_counts, sq_realism
+from fastgen.numpy_reference.density import (
+    heldout_log_likelihood,
+    log_density,
+    select_bandwidth,
+)
 from fastgen.numpy_reference.discrepancy import cmmd, kid, mmd
 from fastgen.numpy_reference.distances import sq_distances
 from fastgen.numpy_reference.evaluation import evaluate
@@ -33,6 +38,8 @@ from fastgen.numpy_reference.results import (
     KID,
     MMD,
     PRDC,
+    BandwidthSelection,
+    LogLikelihood,
     Membership,
     Neighbors,
     PrecisionRecall,
@@ -42,10 +49,12 @@ __all__ = [
     "KID",
     "MMD",
     "PRDC",
+    "BandwidthSelection",
     "Energy",
     "Gaussian",
     "KernelSum",
     "Laplacian",
+    "LogLikelihood",
     "Membership",
     "Neighbors",
     "Polynomial",
@@ -54,16 +63,19 @@ __all__ = [
     "ball_counts",
     "cmmd",
     "evaluate",
+    "heldout_log_likelihood",
     "kernel_matrix",
     "kernel_sums",
     "kid",
     "knn_radii",
+    "log_density",
     "median_distance",
     "membership",
     "mmd",
     "nearest",
     "prdc",
     "precision_recall",
+    "select_bandwidth",
     "sq_distances",
     "sq_knn_radii",
     "sq_nearest",

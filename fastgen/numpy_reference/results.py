@@ -67,3 +67,21 @@ class KID:
 
     mean: float
     std: float
+
+
+@dataclass(frozen=True)
+class BandwidthSelection:
+    """The best of several bandwidths, and the mean log-density of rows left out under each."""
+
+    bandwidth: float
+    candidates: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Mean log-density in nats, its standard error (NaN for one row), and bits per dimension."""
+
+    mean: float
+    standard_error: float
+    bits_per_dim: float
