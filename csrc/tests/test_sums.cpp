@@ -208,7 +208,7 @@ void estimates() {
         // 1e-9 of the means are seen, where the differences are 1e-3 of them.
         const About about(std::string(table->name) + " apart " + show(apart) + " kernel " +
                           show(k));
-        CHECK_AT_MOST(static_cast<double>(std::fabs(value - exact) / size), 0x1p-27);
+        CHECK_AT_MOST(static_cast<double>(std::fabs(value - exact) / size), 0x1p-26);
       }
     }
   }
