@@ -220,7 +220,7 @@ Balls::Balls(const Prepared& x, const Prepared& y, const double* sq_radii_x,
   may_switch_ = x.path() == Path::automatic && y.path() == Path::automatic;
   scan_ = x.path() == Path::scan || y.path() == Path::scan || x_.by_row || y_.by_row;
   if (scan_) {
-    tasks_.reset((x.slots() + kSlotsPerTask - 1) / kSlotsPerTask);
+    tasks_.reset(blocks_of(x.slots(), kSlotsPerTask));
     return;
   }
   join_ = std::make_unique<Join>(x, &y, threads);

@@ -164,13 +164,12 @@ bool Join::prepare_segment(Deadline deadline) {
       }
     }
     rotated_offset_ = x_.set->rotation().apply(offset_);
-    const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
-    const std::int64_t y_tasks =
-        s.symmetric ? 0 : (s.y->size() + kTermsPerTask - 1) / kTermsPerTask;
+    const std::int64_t x_tasks = blocks_of(s.x->size(), kTermsPerTask);
+    const std::int64_t y_tasks = s.symmetric ? 0 : blocks_of(s.y->size(), kTermsPerTask);
     terms_tasks_.reset(s.exact() ? 0 : x_tasks + y_tasks);
   }
   const bool moved = sq_offset_ > 0;
-  const std::int64_t x_tasks = (s.x->size() + kTermsPerTask - 1) / kTermsPerTask;
+  const std::int64_t x_tasks = blocks_of(s.x->size(), kTermsPerTask);
   const bool finished =
       run_tasks(terms_tasks_, threads_, deadline, [&](int index, std::int64_t task) {
         const bool first = task < x_tasks;
@@ -273,12 +272,11 @@ bool Join::advance(Deadline deadline, Consumer& consumer) {
   const Segment& s = segment();
   if (!walk_started_) {
     walk_started_ = true;
-    blocks_ = (s.y->size() + block_columns_ - 1) / block_columns_;
-    row_groups_ = (s.x->size() + kRowsPerTask - 1) / kRowsPerTask;
+    blocks_ = blocks_of(s.y->size(), block_columns_);
+    row_groups_ = blocks_of(s.x->size(), kRowsPerTask);
     for (auto& worker : workers_) worker->packed_first = -1;
     const std::int64_t larger = std::max(s.x->size(), s.y->size());
-    walk_tasks_.reset(s.exact() ? (larger + kExactPerTask - 1) / kExactPerTask
-                                : blocks_ * row_groups_);
+    walk_tasks_.reset(s.exact() ? blocks_of(larger, kExactPerTask) : blocks_ * row_groups_);
   }
   const bool finished =
       run_tasks(walk_tasks_, threads_, deadline, [&](int index, std::int64_t task) {

@@ -16,8 +16,6 @@ constexpr std::int64_t kWindowBytes = 48 << 20;
 // Squares of values beyond this would leave float64.
 constexpr double kLargestValue = 0x1p480;
 
-std::int64_t blocks_of(std::int64_t items, std::int64_t size) { return (items + size - 1) / size; }
-
 // The grid of sums whose terms, sums of runs, are at most `bound`: 2^37 units.
 double grid(double bound) {
   if (!(bound > 0)) return 1.0;
@@ -177,7 +175,7 @@ void KernelSums::lay_out() {
   std::int64_t rows = options_.block;
   block_bytes_ = packed_items(rows, d_, panel) * rows_.item();
   while (rows > kRun && block_bytes_ > kWindowBytes) {
-    rows = (rows / 2 + kRun - 1) / kRun * kRun;
+    rows = blocks_of(rows / 2, kRun) * kRun;
     block_bytes_ = packed_items(rows, d_, panel) * rows_.item();
   }
 
@@ -211,21 +209,23 @@ void KernelSums::lay_out() {
   if (window_ > of_subset) window_ -= window_ % of_subset;
   packed_[0].reset(window_ * block_bytes_);
   if (window_ < count && window_ % of_subset != 0) packed_[1].reset(window_ * block_bytes_);
-  for (std::int64_t a = 0; a < count; ++a) {
-    for (std::int64_t b = a; b < count && blocks_[b].subset == blocks_[a].subset; ++b) {
-      if (meet(blocks_[a], blocks_[b])) total_pairs_ += cost({a, b});
-    }
-  }
+  const double x = static_cast<double>(subsets_.x_size);
+  const double y = rows_.sets() == 2 ? static_cast<double>(subsets_.y_size) : 0.0;
+  total_pairs_ = (options_.within ? 0.5 * (x * x + y * y) : 0.0) + x * y;
+  total_pairs_ *= static_cast<double>(subsets_.count);
 }
 
-// Bound on the values of a kernel for rows of two sets.
-double KernelSums::largest_value(const std::vector<SumTerm>& terms, int set, int other) const {
-  const SumData& data = rows_.data();
+// Bound on a kernel's values for a row of such numbers and any row of the set `other`.
+double KernelSums::largest_value(const std::vector<SumTerm>& terms, double square, double along,
+                                 int other) const {
   double bound = 0;
-  for (const SumTerm& term : terms) {
-    bound += term_bound(term, data.peak_square[set], data.peak_along[set], data, other);
-  }
+  for (const SumTerm& term : terms) bound += term_bound(term, square, along, rows_.data(), other);
   return bound;
+}
+
+// The same for any row of a set.
+double KernelSums::largest_value(const std::vector<SumTerm>& terms, int set, int other) const {
+  return largest_value(terms, rows_.data().peak_square[set], rows_.data().peak_along[set], other);
 }
 
 void KernelSums::set_grids() {
@@ -235,13 +235,11 @@ void KernelSums::set_grids() {
     double largest = 0;
     for (int s = 0; s < rows_.sets(); ++s) {
       each_slot(s, [&](std::int64_t slot) {
-        double bounds[2] = {0, 0};
-        for (const SumTerm& term : terms) {
-          for (int t = 0; t < rows_.sets(); ++t) {
-            bounds[t] += term_bound(term, square_[slot], along_[slot], rows_.data(), t);
-          }
+        double bound = 0;
+        for (int t = 0; t < rows_.sets(); ++t) {
+          bound = std::max(bound, largest_value(terms, square_[slot], along_[slot], t));
         }
-        totals.scale[slot] = grid(kRun * std::max(bounds[0], bounds[1]));
+        totals.scale[slot] = grid(kRun * bound);
       });
       for (int t = s; t < rows_.sets(); ++t) {
         const double value = largest_value(terms, s, t), run = 2.0 * kRun * value * value;
@@ -296,18 +294,17 @@ void KernelSums::next_stage() {
   for (const Pair& pair : pairs_) done_pairs_ += cost(pair);
   pairs_.clear();
   while (pairs_.empty()) {
-    const std::int64_t row_end = std::min(count, (row_window_ + 1) * window_);
-    if (column_window_ < row_window_) {
-      column_window_ = row_window_;
-    } else if (++column_window_ >= windows ||
-               blocks_[column_window_ * window_].subset > blocks_[row_end - 1].subset) {
-      if (++row_window_ >= windows) {
-        phase_ = Phase::done;
-        return;
-      }
-      column_window_ = row_window_ - 1;
-      continue;
+    ++column_window_;
+    const std::int64_t last = std::min(count, (row_window_ + 1) * window_) - 1;
+    if (column_window_ >= windows ||
+        blocks_[column_window_ * window_].subset > blocks_[last].subset) {
+      column_window_ = ++row_window_;
     }
+    if (row_window_ >= windows) {
+      phase_ = Phase::done;
+      return;
+    }
+    const std::int64_t row_end = std::min(count, (row_window_ + 1) * window_);
     const std::int64_t column_end = std::min(count, (column_window_ + 1) * window_);
     for (std::int64_t a = row_window_ * window_; a < row_end; ++a) {
       for (std::int64_t b = std::max(a, column_window_ * window_); b < column_end; ++b) {

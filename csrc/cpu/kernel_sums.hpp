@@ -92,6 +92,8 @@ class KernelSums {
   std::int64_t part_begin(std::int64_t subset, int set) const;
   bool resolve_terms();
   void lay_out();
+  double largest_value(const std::vector<SumTerm>& terms, double square, double along,
+                       int other) const;
   double largest_value(const std::vector<SumTerm>& terms, int set, int other) const;
   void set_grids();
   bool meet(const Block& a, const Block& b) const;

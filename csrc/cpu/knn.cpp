@@ -14,10 +14,6 @@ constexpr std::int64_t kSampleRowsPerTask = 10 * kStripRows;
 constexpr std::int64_t kMaxSample = 256;
 constexpr float kNever = -std::numeric_limits<float>::infinity();
 
-std::int64_t task_count(std::int64_t items, std::int64_t per_task) {
-  return (items + per_task - 1) / per_task;
-}
-
 bool nearer(const Prepared& y, const Neighbour& a, const Neighbour& b) {
   return a.key != b.key ? a.key < b.key : y.first_row(a.slot) < y.first_row(b.slot);
 }
@@ -102,7 +98,7 @@ Knn::Knn(const Prepared& x, const Prepared* y, std::vector<std::int64_t> ranks, 
   k_ = ranks_.back();
   FASTGEN_CHECK(k_ <= y_.rows().n - (self_ ? 1 : 0));
   if (scan_) {
-    tasks_.reset(task_count(x_.slots(), 4));
+    tasks_.reset(blocks_of(x_.slots(), 4));
     return;
   }
   join_ = std::make_unique<Join>(x, y, threads);
@@ -134,7 +130,7 @@ double Knn::advance(double seconds) {
     switch (stage_) {
       case Stage::terms:
         if (join_->done()) {
-          tasks_.reset(task_count(x_.slots(), kOwnersPerTask));
+          tasks_.reset(blocks_of(x_.slots(), kOwnersPerTask));
           stage_ = Stage::settle;
         } else if (join_->prepare_segment(deadline)) {
           begin_sample();
@@ -199,7 +195,7 @@ void Knn::begin_sample() {
     sample_terms_[4][s] = *terms.high;
   }
   for (int i = 0; i < threads_; ++i) join_->worker(i).packed_first = -1;
-  tasks_.reset(task_count(segment.x->size(), kSampleRowsPerTask));
+  tasks_.reset(blocks_of(segment.x->size(), kSampleRowsPerTask));
 }
 
 void Knn::sample_task(int index, std::int64_t task) {

@@ -51,6 +51,11 @@ inline Deadline deadline_after(double seconds) {
              std::chrono::duration<double>(std::max(seconds, 0.0)));
 }
 
+// Blocks of `size` that hold so many items.
+inline std::int64_t blocks_of(std::int64_t items, std::int64_t size) {
+  return (items + size - 1) / size;
+}
+
 // The tasks of one phase. `next` may run past `count`; a task is never dealt twice.
 struct Tasks {
   std::int64_t count = 0;

@@ -24,7 +24,7 @@ constexpr std::int8_t kOutlierCluster = 127;
 // Below this spread the squares of float64 differences may underflow, and no bound holds.
 constexpr double kSmallestSpread = 0x1p-450;
 
-std::int64_t task_count(std::int64_t items) { return (items + kTaskRows - 1) / kTaskRows; }
+std::int64_t task_count(std::int64_t items) { return blocks_of(items, kTaskRows); }
 
 }  // namespace
 
@@ -49,8 +49,8 @@ void Prepared::begin_phase(Phase phase) {
   const std::int64_t n = rows_.n, d = rows_.d;
   switch (phase) {
     case Phase::scan: {
-      block_rows_ = std::max(kMinBlockRows, (n + kMaxBlocks - 1) / kMaxBlocks);
-      const std::int64_t blocks = (n + block_rows_ - 1) / block_rows_;
+      block_rows_ = std::max(kMinBlockRows, blocks_of(n, kMaxBlocks));
+      const std::int64_t blocks = blocks_of(n, block_rows_);
       hashes_.resize(n);
       peaks_.resize(n);
       block_sum_.assign(blocks, std::vector<double>());

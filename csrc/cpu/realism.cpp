@@ -112,7 +112,7 @@ Realism::Realism(const Prepared& x, const Prepared& y, const double* sq_radii_x,
   }
   if (scan_) {
     scanned_.assign(y.slots(), 0.0);
-    tasks_.reset((y.slots() + kOwnersPerTask - 1) / kOwnersPerTask);
+    tasks_.reset(blocks_of(y.slots(), kOwnersPerTask));
     return;
   }
   join_ = std::make_unique<Join>(x, &y, threads);
@@ -152,7 +152,7 @@ double Realism::advance(double seconds) {
     switch (stage_) {
       case Stage::terms:
         if (join_->done()) {
-          tasks_.reset((y_.slots() + kOwnersPerTask - 1) / kOwnersPerTask);
+          tasks_.reset(blocks_of(y_.slots(), kOwnersPerTask));
           stage_ = Stage::settle;
         } else if (join_->prepare_segment(deadline)) {
           stage_ = Stage::walk;

@@ -14,7 +14,7 @@ BadRows first_bad_rows(const RowView& rows, std::int64_t start, std::int64_t sto
                        const Kernels& kernels, int threads) {
   constexpr std::int64_t kRowsPerTask = 256;
   Tasks tasks;
-  tasks.reset((stop - start + kRowsPerTask - 1) / kRowsPerTask);
+  tasks.reset(blocks_of(stop - start, kRowsPerTask));
   std::vector<BadRows> found(tasks.count);
   while (!run_tasks(tasks, threads, deadline_after(3600), [&](int, std::int64_t task) {
     BadRows& bad = found[task];
@@ -60,7 +60,7 @@ void pair_sq_distances(const RowView& x, const RowView& y, const std::int64_t* i
   constexpr std::int64_t kPairsPerTask = 4096;
   std::vector<std::vector<double>> rows(threads, std::vector<double>(x.d));
   Tasks tasks;
-  tasks.reset((count + kPairsPerTask - 1) / kPairsPerTask);
+  tasks.reset(blocks_of(count, kPairsPerTask));
   // One call is one piece of work: Python decides how many pairs it holds.
   while (!run_tasks(tasks, threads, deadline_after(3600), [&](int worker, std::int64_t task) {
     double* row = rows[worker].data();

@@ -16,8 +16,6 @@ constexpr std::int64_t kRowsPerTask = 64;
 constexpr std::int64_t kMaxBlocks = 128;
 constexpr std::int64_t kMinBlockRows = 256;
 
-std::int64_t blocks_of(std::int64_t items, std::int64_t size) { return (items + size - 1) / size; }
-
 // |x|; squares of what is scaled neither overflow nor vanish.
 double norm_of(const double* x, std::int64_t d) {
   double largest = 0, sum = 0;
@@ -53,12 +51,7 @@ float spread_of(const double* x, double factor, std::int64_t d) {
 
 SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, bool float64,
                  const Kernels& table, int threads)
-    : y_given_(y != nullptr),
-      normalise_(normalise),
-      table_(&table),
-      threads_(threads),
-      d_(x.d),
-      widened_(threads) {
+    : y_given_(y != nullptr), table_(&table), threads_(threads), d_(x.d), widened_(threads) {
   FASTGEN_CHECK(x.n >= 1 && x.d >= 1 && threads >= 1);
   FASTGEN_CHECK(!y || (y->n >= 1 && y->d == x.d));
   sets_[0].rows = x;

@@ -66,7 +66,7 @@ class SumRows {
   }
 
   Set sets_[2];
-  bool y_given_, normalise_, float64_;
+  bool y_given_, float64_;
   const Kernels* table_;
   int threads_;
   std::int64_t d_, zero_row_[2] = {-1, -1};

@@ -6,6 +6,10 @@
 // limbs of a power-of-two grid, and limbs are added as integers. Values themselves are symmetric:
 // every expression below treats row and column alike, down to the order of roundings.
 
+inline double tree(const Doubles& p) {
+  return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
+}
+
 // z . c of every row and the centre, in float64.
 template <class Real>
 void along_centre(const TileSide& side, double* out) {
@@ -17,7 +21,7 @@ void along_centre(const TileSide& side, double* out) {
       for (std::int64_t i = 0; i < side.d; i += 16) {
         const int valid = static_cast<int>(side.d - i < 16 ? side.d - i : 16);
         for (int l = 0; l < valid; ++l) {
-          const Real z = narrow_to(x + i + l, Real()) * factor - c[i + l];
+          const Real z = static_cast<Real>(widen(x[i + l])) * factor - c[i + l];
           lane[l] += widen(z) * widen(c[i + l]);
         }
       }
@@ -29,6 +33,14 @@ void along_centre(const TileSide& side, double* out) {
 }
 
 // ------------------------------------------------------------------------------ kernel values
+
+// Adds a term's values to those of the terms before it.
+template <class Real>
+inline void add_value(const Vector<Real>& value, bool first, Real* values) {
+  Vector<Real> before = {};
+  if (!first) load_lanes(values, before);
+  store_lanes(values, Vector<Real>(before + value));
+}
 
 // k(x, y) - k(x, c) - k(c, y) + k(c, c) for k = (scale (x . y))^degree around the centre c, where
 // scale x . y = w + a + t + s with w at the centre, a and t along it, s the centred product. Built up
@@ -58,9 +70,7 @@ inline void polynomial_row(const SumTerm& term, const Real* products, double row
       fuse(q, less_q, as * v, less_q);
       v = base * v;
     }
-    V before = {};
-    if (!first) load_lanes(values + c, before);
-    store_lanes(values + c, V(before + value));
+    add_value<Real>(value, first, values + c);
   }
 }
 
@@ -90,9 +100,7 @@ inline void distance_row(const SumTerm& term, const Real* squares, int begin, in
         root(sq, distance);
         value = distance * scale;
     }
-    V before = {};
-    if (!first) load_lanes(values + c, before);
-    store_lanes(values + c, V(before + value));
+    add_value<Real>(value, first, values + c);
   }
 }
 
@@ -114,7 +122,7 @@ inline double near_square(const TileSide& a, int i, const TileSide& b, int j) {
         const double t = widen(x[k + l]) * f - widen(y[k + l]) * g;
         sum[l] += t * t;
       }
-      return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+      return tree(sum);
     });
   });
 }
@@ -183,10 +191,6 @@ inline void map_row(const SumTile& task, int r, int begin, int end,
 }
 
 // --------------------------------------------------------------------------------------- sums
-
-inline double tree(const Doubles& p) {
-  return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
-}
 
 // Adds a run's sum to its limbs: |value scale| <= 2^37, so the high limb counts units of the grid and
 // the low one 2^-37 of them. Adding 1.5 * 2^52 rounds to an integer.

@@ -99,16 +99,6 @@ struct Square {
   }
 };
 
-inline float narrow_to(const float* x, float) { return *x; }
-inline float narrow_to(const std::uint16_t* x, float) { return half_to_float(*x); }
-inline double narrow_to(const float* x, double) { return static_cast<double>(*x); }
-inline double narrow_to(const double* x, double) { return *x; }
-inline double narrow_to(const std::uint16_t* x, double) {
-  return static_cast<double>(half_to_float(*x));
-}
-// float64 rows are never multiplied in float32; the engine sees to it.
-inline float narrow_to(const double* x, float) { return static_cast<float>(*x); }
-
 // N features from x, of which `valid` exist, in the products' type.
 template <class Real, int N, class T>
 inline void load_features(const T* x, std::int64_t valid, typename Square<Real, N>::V& out) {
@@ -134,7 +124,7 @@ inline void load_features(const T* x, std::int64_t valid, typename Square<Real, 
     }
 #endif
   }
-  for (int l = 0; l < N; ++l) out[l] = l < valid ? narrow_to(x + l, Real()) : Real(0);
+  for (int l = 0; l < N; ++l) out[l] = l < valid ? static_cast<Real>(widen(x[l])) : Real(0);
 }
 
 // Features of the block at k.
