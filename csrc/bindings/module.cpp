@@ -8,6 +8,7 @@ void register_info(py::module_& m);
 void register_rows(py::module_& m);
 void register_joins(py::module_& m);
 void register_sums(py::module_& m);
+void register_density(py::module_& m);
 }  // namespace fastgen::bindings
 
 PYBIND11_MODULE(_core, m) {
@@ -15,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   fastgen::bindings::register_rows(m);
   fastgen::bindings::register_joins(m);
   fastgen::bindings::register_sums(m);
+  fastgen::bindings::register_density(m);
 }

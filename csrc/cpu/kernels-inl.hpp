@@ -27,6 +27,7 @@ namespace {
 #include "cpu/lanes-inl.hpp"
 #include "cpu/tile-inl.hpp"
 #include "cpu/sums-inl.hpp"
+#include "cpu/log_sums-inl.hpp"
 #include "cpu/peak-inl.hpp"
 // clang-format on
 
@@ -37,11 +38,17 @@ static_assert(Int8Product::kPanel % kLanes == 0);
 static_assert(kTile % kTilePanel<float> == 0 && kTile % kTilePanel<double> == 0 &&
               kTilePanel<float> % kTileRows == 0 && kTilePanel<double> % kTileRows == 0 &&
               kTileRows <= 8);
+static_assert(kSpan % 16 == 0 && 16 % kLanes == 0 && kTile % 16 == 0 && kTile <= kSpan);
 
 template <class Real>
 constexpr SumKernels kSumKernels = {
     kTilePanel<Real>, pack_block<Real>,  multiply_tile<Real>,
     sum_tile<Real>,   row_squares<Real>, along_centre<Real>,
+};
+
+template <class Real>
+constexpr LogSumKernels kLogSumKernels = {
+    tracks_largest, direct_sums<Real>, row_differences<Real>, expand_squares, accumulate<Real>,
 };
 
 constexpr Kernels kKernels = {
@@ -71,6 +78,8 @@ constexpr Kernels kKernels = {
     upper<FloatProduct>,
     kSumKernels<float>,
     kSumKernels<double>,
+    kLogSumKernels<float>,
+    kLogSumKernels<double>,
     peak_int8,
     peak_float,
 };

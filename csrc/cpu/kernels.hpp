@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "common/rows.hpp"
+#include "cpu/log_sum_kernels.hpp"
 #include "cpu/sum_kernels.hpp"
 
 namespace fastgen::cpu {
@@ -154,6 +155,7 @@ struct Kernels {
   void (*upper_float)(UpperStrip*);
 
   SumKernels sums_float, sums_double;
+  LogSumKernels log_sums_float, log_sums_double;
 
   // Register-only loops for the benchmarks: operations done by `rounds` rounds.
   std::int64_t (*peak_int8)(std::int64_t rounds);

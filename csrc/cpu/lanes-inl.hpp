@@ -22,6 +22,34 @@ inline void fuse(const WideLanes& a, const WideLanes& b, const WideLanes& c, Wid
   out = a * b + c;
 #endif
 }
+// The larger and the smaller of two, lane by lane.
+inline void larger(const Lanes& a, const Lanes& b, Lanes& out) {
+#if defined(FASTGEN_VECTOR_AVX512)
+  out = _mm512_max_ps(a, b);
+#elif defined(FASTGEN_VECTOR_AVX2)
+  out = _mm256_max_ps(a, b);
+#else
+  out = a < b ? b : a;
+#endif
+}
+inline void larger(const WideLanes& a, const WideLanes& b, WideLanes& out) {
+#if defined(FASTGEN_VECTOR_AVX512)
+  out = _mm512_max_pd(a, b);
+#elif defined(FASTGEN_VECTOR_AVX2)
+  out = _mm256_max_pd(a, b);
+#else
+  out = a < b ? b : a;
+#endif
+}
+inline void smaller(const WideLanes& a, const WideLanes& b, WideLanes& out) {
+#if defined(FASTGEN_VECTOR_AVX512)
+  out = _mm512_min_pd(a, b);
+#elif defined(FASTGEN_VECTOR_AVX2)
+  out = _mm256_min_pd(a, b);
+#else
+  out = b < a ? b : a;
+#endif
+}
 // Adding a number to zeros would cost an addition: 0 + x is not x for every x.
 inline void repeat(float a, Lanes& out) {
 #if defined(FASTGEN_VECTOR_AVX512)

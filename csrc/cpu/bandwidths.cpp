@@ -1,0 +1,38 @@
+#include "cpu/bandwidths.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace fastgen::cpu {
+
+std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit) {
+  constexpr double kHalfLog2E = 0.72134752044448170;
+  std::vector<double> rates;
+  for (const double h : bandwidths) {
+    const double width = h * unit;
+    // The limits stand for every width beyond them: no distance but 0 comes to less than 2^1000 of one,
+    // or to more than 2^-1000 of the other.
+    rates.push_back(std::min(std::max(kHalfLog2E / width / width, 0x1p-990), 0x1p990));
+  }
+  return rates;
+}
+
+std::vector<RateGroup> group_rates(const std::vector<double>& rates) {
+  // Of a product rate |x - y|^2 up to 60 beyond the anchor, less than the rounding of its sum.
+  constexpr double kSame = 0x1p-45;
+  std::vector<RateGroup> groups;
+  double next = 0;
+  for (const double rate : rates) {
+    const bool doubled = std::fabs(rate - next) <= kSame * rate;
+    if (doubled && groups.back().count < kChain) {
+      ++groups.back().count;
+    } else {
+      groups.push_back({rate, 1});
+      next = rate;
+    }
+    next += next;
+  }
+  return groups;
+}
+
+}  // namespace fastgen::cpu

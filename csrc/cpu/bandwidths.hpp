@@ -1,0 +1,16 @@
+// Bandwidths as rates: the kernel exp(-|x - y|^2 / 2 h^2) is 2^(-rate |z - w|^2) for z = unit x.
+#pragma once
+
+#include <vector>
+
+#include "cpu/log_sum_kernels.hpp"
+
+namespace fastgen::cpu {
+
+// Rates of bandwidths in descending order: they ascend.
+std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit);
+
+// Rates that double from one to the next share a group, up to kChain of them.
+std::vector<RateGroup> group_rates(const std::vector<double>& rates);
+
+}  // namespace fastgen::cpu

@@ -1,0 +1,93 @@
+// What one instruction set offers to log-density: sums of exp(-|x - y|^2 / 2 h^2) over blocks of samples.
+// Plain declarations, for the reason given in kernels.hpp.
+//
+// A rate stands for a bandwidth: the kernel is 2^(-rate |x - y|^2) in the engine's units.
+#pragma once
+
+#include <cstdint>
+
+#include "common/rows.hpp"
+
+namespace fastgen::cpu {
+
+// Samples of one block: [d][kSpan], feature by feature, with their weights; what is missing in the last
+// block weighs nothing. 512 samples of 16 features fill 32 KB of L1.
+constexpr int kSpan = 512;
+// Points of one block, and those whose squared distances are kept at a time.
+constexpr int kPoints = 256;
+constexpr int kRowsAtOnce = 4;
+// Features up to which differences are taken; products are cheaper above, and their error smaller
+// than it is below.
+constexpr int kDirectFeatures = 16;
+// Bandwidths that may share one exponential, each the square of the one before. Its error doubles
+// with every square: 2^-23 becomes 2^-20.
+constexpr int kChain = 4;
+// Partial sums of one row and bandwidth.
+constexpr int kPartials = 8;
+// A squared distance that stands for no sample at all: the row itself, where it is left out.
+constexpr double kNoSample = 1e300;
+
+// One bandwidth, and no anchor: sums of 2^(-rate |x - y|^2) themselves.
+struct DirectSums {
+  const void* rows;  // [row_count, d]
+  int row_count;
+  int d;
+  const void* columns;  // [d, kSpan]
+  const void* weights;  // [kSpan]
+  double rate;          // rate |x - y|^2 < 2^80
+  double* partials;     // [row_count, kPartials], added to
+  double* largest;      // [row_count] largest term, raised; left alone unless tracks_largest(d)
+};
+
+// Squared distances in float64 of up to kRowsAtOnce rows to one block of samples.
+struct Differences {
+  const double* rows;  // [row_count, d]
+  int row_count;
+  int d;
+  const void* columns;  // [d, kSpan]
+  double* squares;      // out, [kRowsAtOnce, kSpan]
+};
+
+// The same for one row of a tile of float64 products, |x|^2 + |y|^2 - 2 x . y.
+struct Expansion {
+  const double* products;  // [count]
+  int count;
+  double row_square;
+  const double* column_squares;
+  double* squares;  // out
+};
+
+// A group of bandwidths that share an exponential: rates rate, 2 rate, ...
+struct RateGroup {
+  double rate;
+  int count;  // up to kChain
+};
+
+// What is known of one row: sums of w 2^(-rate (|x - y|^2 - anchor)).
+struct AnchoredSums {
+  double anchor;     // the least |x - y|^2 so far; infinite before the first
+  double* partials;  // [bandwidths, kPartials]
+  double* largest;   // [bandwidths] largest term
+};
+
+// Adds a row's squared distances to its sums.
+struct Accumulation {
+  const double* squares;  // [count]
+  int count;              // a multiple of 16, up to kSpan
+  const void* weights;    // [count]; null: all 1
+  const RateGroup* groups;
+  int group_count;
+  double reach;  // terms of 2^-reach of the anchor's and less need not be added
+  AnchoredSums* sums;
+};
+
+struct LogSumKernels {
+  // Whether DirectSums::largest is set: not in 1 and 2 dimensions, where it would cost a tenth.
+  bool (*tracks_largest)(int d);
+  void (*direct)(const DirectSums*);
+  void (*differences)(const Differences*);
+  void (*expand)(const Expansion*);
+  void (*accumulate)(const Accumulation*);
+};
+
+}  // namespace fastgen::cpu

@@ -1,0 +1,361 @@
+// Sums of exp(-|x - y|^2 / 2 h^2) over blocks of samples. Included once per target_*.cpp, inside its own
+// namespace, after lanes-inl.hpp.
+//
+// Every sum of a row over a block is made in an order that the block alone decides, so results depend
+// neither on threads nor on which rows are taken together.
+
+// Terms and squares of terms below 2^-126 become 0 at once: processors take a hundred cycles to make a
+// subnormal number, and nearly all pairs of rows are far apart.
+class FlushToZero {
+ public:
+#if defined(FASTGEN_VECTOR_AVX512) || defined(FASTGEN_VECTOR_AVX2) || defined(FASTGEN_VECTOR_SSE2)
+  FlushToZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushToZero() { _mm_setcsr(saved_); }
+  FlushToZero(const FlushToZero&) = delete;
+  FlushToZero& operator=(const FlushToZero&) = delete;
+
+ private:
+  unsigned saved_;
+#else
+  FlushToZero() {}
+#endif
+};
+
+// 2^(-rate s) for s >= 0 and rate s < 2^80. With AVX-512, a table of 2^(i/32) (float64: 2^(i/16)) and a
+// short series for the rest, |r| <= R = 1/64 (1/32): relative error 2^-22.9 (2^-47) at most, besides what
+// the product rate s is off by.
+template <class Real>
+class Decay {
+ public:
+  using V = Vector<Real>;
+
+#if defined(FASTGEN_VECTOR_AVX512)
+  explicit Decay(double rate) : rate_(V{} + static_cast<Real>(-rate)) {
+    load_lanes(kRoots.of, low_);
+    load_lanes(kRoots.of + kCount, high_);
+  }
+
+  void operator()(const V& squares, V& out) const {
+    V shifted, rest, root, series, scaled;
+    // The last bits of a number this large count steps of the table.
+    const V shift = V{} + static_cast<Real>(kShift);
+    fuse(squares, rate_, shift, shifted);
+    const V steps = shifted - shift;
+    subtract_fused(squares, rate_, steps, rest);
+    pick_root(shifted, root);
+    series = V{} + static_cast<Real>(kPowers[kTerms - 1]);
+#pragma GCC unroll 4
+    for (int i = kTerms - 2; i >= 0; --i) {
+      fuse(series, rest, V{} + static_cast<Real>(kPowers[i]), series);
+    }
+    scaled = root * rest;
+    fuse(scaled, series, root, scaled);
+    scale_by_power(scaled, steps, out);
+  }
+
+ private:
+  static constexpr int kCount = Vectors<Real>::kCount, kTerms = kCount == 16 ? 2 : 4;
+  static constexpr double kShift = kCount == 16 ? 0x1.8p18 : 0x1.8p48;
+  // 2^r = 1 + sum c_i r^i with c_i = (ln 2)^i / i!, where the first power left out, r^3 (r^5), is
+  // replaced by what lies nearest to it on [-R, R]: 3/4 R^2 r (5/4 R^2 r^3 - 5/16 R^4 r).
+  static constexpr double kCubed = 0x1.c6b08d704a0c0p-5, kFifth = 0x1.5d87fe78a6731p-10;
+  static constexpr double kPowers[4] = {
+      0x1.62e42fefa39efp-1 + (kCount == 16 ? 0.75 * 0x1p-12 * kCubed : -0.3125 * 0x1p-20 * kFifth),
+      0x1.ebfbdff82c58fp-3, kCubed + 1.25 * 0x1p-10 * kFifth, 0x1.3b2ab6fba4e77p-7};
+  struct Roots {
+    alignas(64) Real of[2 * kCount];
+    constexpr Roots() : of() {
+      // 2^(1/32), and by repeated multiplication its powers: 32 roundings of a double.
+      double power = 1;
+      for (int i = 0; i < 2 * kCount; ++i) {
+        of[i] = static_cast<Real>(power);
+        power *= kCount == 16 ? 0x1.059b0d3158574p+0 : 0x1.0b5586cf9890fp+0;
+      }
+    }
+  };
+  static constexpr Roots kRoots{};
+
+  void pick_root(const Lanes& index, Lanes& out) const {
+    out = _mm512_permutex2var_ps(low_, _mm512_castps_si512(index), high_);
+  }
+  void pick_root(const WideLanes& index, WideLanes& out) const {
+    out = _mm512_permutex2var_pd(low_, _mm512_castpd_si512(index), high_);
+  }
+  static void subtract_fused(const Lanes& a, const Lanes& b, const Lanes& c, Lanes& out) {
+    out = _mm512_fmsub_ps(a, b, c);
+  }
+  static void subtract_fused(const WideLanes& a, const WideLanes& b, const WideLanes& c,
+                             WideLanes& out) {
+    out = _mm512_fmsub_pd(a, b, c);
+  }
+  static void scale_by_power(const Lanes& a, const Lanes& power, Lanes& out) {
+    out = _mm512_scalef_ps(a, power);
+  }
+  static void scale_by_power(const WideLanes& a, const WideLanes& power, WideLanes& out) {
+    out = _mm512_scalef_pd(a, power);
+  }
+
+  V rate_, low_, high_;
+#else
+  explicit Decay(double rate) : rate_(V{} + static_cast<Real>(-0.69314718055994531 * rate)) {}
+  void operator()(const V& squares, V& out) const {
+    exponential<Real>(squares * rate_, false, out);
+  }
+
+ private:
+  V rate_;
+#endif
+};
+
+// Adds lanes to partial sums, those of a float in two halves.
+template <class Real>
+inline void add_partials(const Vector<Real>& lanes, double* partials) {
+  constexpr int kPart = Vectors<Real>::kCount < kPartials ? Vectors<Real>::kCount : kPartials;
+  using Part = typename Square<Real, kPart>::V;
+  using Wide = typename Square<double, kPart>::V;
+  Wide sum;
+  __builtin_memcpy(&sum, partials, sizeof(sum));
+  for (int first = 0; first < Vectors<Real>::kCount; first += kPart) {
+    Part part;
+    __builtin_memcpy(&part, reinterpret_cast<const char*>(&lanes) + first * sizeof(Real),
+                     sizeof(part));
+    sum += __builtin_convertvector(part, Wide);
+  }
+  __builtin_memcpy(partials, &sum, sizeof(sum));
+}
+
+template <class Real>
+inline double largest_lane(const Vector<Real>& lanes) {
+  Real largest = lanes[0];
+  for (int l = 1; l < Vectors<Real>::kCount; ++l) largest = largest < lanes[l] ? lanes[l] : largest;
+  return static_cast<double>(largest);
+}
+
+// In 1 and 2 dimensions the largest term would cost a tenth of the time.
+bool tracks_largest(int d) { return d > 2; }
+
+// kFeatures is d, or 0 for any.
+template <class Real, int kFeatures>
+void direct_sums_of(const DirectSums& task) {
+  using V = Vector<Real>;
+  constexpr int kCount = Vectors<Real>::kCount;
+  constexpr bool kTracked = kFeatures == 0 || kFeatures > 2;
+  const int d = kFeatures ? kFeatures : task.d;
+  const Real* columns = static_cast<const Real*>(task.columns);
+  const Real* weights = static_cast<const Real*>(task.weights);
+  const Decay<Real> decay(task.rate);
+  for (int first = 0; first < task.row_count; first += kRowsAtOnce) {
+    const Real* rows[kRowsAtOnce];
+    V held[kRowsAtOnce][kFeatures ? kFeatures : 1];
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      const int row = first + r < task.row_count ? first + r : task.row_count - 1;
+      rows[r] = static_cast<const Real*>(task.rows) + static_cast<std::int64_t>(row) * d;
+      for (int f = 0; f < kFeatures; ++f) repeat(rows[r][f], held[r][f]);
+    }
+    V sum[kRowsAtOnce] = {}, largest[kRowsAtOnce] = {};
+    for (int c = 0; c < kSpan; c += kCount) {
+      V square[kRowsAtOnce] = {}, weight;
+      load_lanes(weights + c, weight);
+      if constexpr (kFeatures > 0) {
+        V column[kFeatures];
+        for (int f = 0; f < kFeatures; ++f) load_lanes(columns + f * kSpan + c, column[f]);
+#pragma GCC unroll 4
+        for (int r = 0; r < kRowsAtOnce; ++r) {
+          const V t = column[0] - held[r][0];
+          square[r] = t * t;
+          for (int f = 1; f < kFeatures; ++f) {
+            const V u = column[f] - held[r][f];
+            fuse(u, u, square[r], square[r]);
+          }
+        }
+      } else {
+        for (int f = 0; f < d; ++f) {
+          V column;
+          load_lanes(columns + f * kSpan + c, column);
+#pragma GCC unroll 4
+          for (int r = 0; r < kRowsAtOnce; ++r) {
+            V x;
+            repeat(rows[r][f], x);
+            const V t = column - x;
+            fuse(t, t, square[r], square[r]);
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        V term;
+        decay(square[r], term);
+        if constexpr (kTracked) {
+          const V weighted = weight * term;
+          sum[r] = sum[r] + weighted;
+          larger(largest[r], weighted, largest[r]);
+        } else {
+          fuse(weight, term, sum[r], sum[r]);
+        }
+      }
+    }
+    for (int r = 0; r < kRowsAtOnce && first + r < task.row_count; ++r) {
+      add_partials<Real>(sum[r], task.partials + (first + r) * kPartials);
+      if constexpr (kTracked) {
+        const double here = largest_lane<Real>(largest[r]);
+        if (task.largest[first + r] < here) task.largest[first + r] = here;
+      }
+    }
+  }
+}
+
+template <class Real>
+void direct_sums(const DirectSums* task) {
+  const FlushToZero mode;
+  switch (task->d) {
+    case 1:
+      return direct_sums_of<Real, 1>(*task);
+    case 2:
+      return direct_sums_of<Real, 2>(*task);
+    case 3:
+      return direct_sums_of<Real, 3>(*task);
+    default:
+      return direct_sums_of<Real, 0>(*task);
+  }
+}
+
+// As many numbers as a vector of doubles has, widened.
+template <class Real>
+inline void load_wide(const Real* p, WideLanes& out) {
+  typename Square<Real, kLanes / 2>::V narrow;
+  __builtin_memcpy(&narrow, p, sizeof(narrow));
+  out = __builtin_convertvector(narrow, WideLanes);
+}
+
+template <class Real>
+void row_differences(const Differences* task) {
+  constexpr int kCount = kLanes / 2;
+  const double* rows[kRowsAtOnce];
+  for (int r = 0; r < kRowsAtOnce; ++r) {
+    const int row = r < task->row_count ? r : task->row_count - 1;
+    rows[r] = task->rows + static_cast<std::int64_t>(row) * task->d;
+  }
+  const Real* columns = static_cast<const Real*>(task->columns);
+  for (int c = 0; c < kSpan; c += kCount) {
+    WideLanes square[kRowsAtOnce] = {};
+    for (int f = 0; f < task->d; ++f) {
+      WideLanes column;
+      load_wide(columns + f * kSpan + c, column);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        WideLanes x;
+        repeat(rows[r][f], x);
+        const WideLanes t = column - x;
+        fuse(t, t, square[r], square[r]);
+      }
+    }
+    for (int r = 0; r < kRowsAtOnce; ++r) store_lanes(task->squares + r * kSpan + c, square[r]);
+  }
+}
+
+void expand_squares(const Expansion* task) {
+  for (int c = 0; c < task->count; ++c) {
+    task->squares[c] = task->row_square + task->column_squares[c] - 2 * task->products[c];
+  }
+}
+
+// One exponential and its squares.
+template <class Real, bool kWeighted>
+inline void accumulate_group(const Accumulation& task, const Real* beyond, const RateGroup& group,
+                             double first_rate, double* partials, double* largest) {
+  using V = Vector<Real>;
+  const Decay<Real> decay(group.rate / first_rate);
+  const Real* weights = static_cast<const Real*>(task.weights);
+  V sum[kChain] = {}, peak[kChain] = {};
+  const int count = group.count;
+  for (int c = 0; c < task.count; c += Vectors<Real>::kCount) {
+    V squares, term, weight;
+    load_lanes(beyond + c, squares);
+    decay(squares, term);
+    if constexpr (kWeighted) load_lanes(weights + c, weight);
+#pragma GCC unroll 4
+    for (int k = 0; k < kChain; ++k) {
+      if (k >= count) break;
+      if (k > 0) term = term * term;
+      if constexpr (kWeighted) {
+        const V weighted = weight * term;
+        sum[k] = sum[k] + weighted;
+        larger(peak[k], weighted, peak[k]);
+      } else {
+        sum[k] = sum[k] + term;
+      }
+    }
+  }
+  for (int k = 0; k < count; ++k) {
+    add_partials<Real>(sum[k], partials + k * kPartials);
+    if constexpr (kWeighted) {
+      const double here = largest_lane<Real>(peak[k]);
+      if (largest[k] < here) largest[k] = here;
+    }
+  }
+}
+
+// Lowers the anchor of a row's sums.
+inline void lower_anchor(const Accumulation& task, double anchor) {
+  AnchoredSums& sums = *task.sums;
+  const double fall = sums.anchor - anchor;
+  int b = 0;
+  for (int g = 0; g < task.group_count; ++g) {
+    double rate = task.groups[g].rate;
+    for (int k = 0; k < task.groups[g].count; ++k, ++b, rate += rate) {
+      WideLanes factor;
+      const double exponent = rate * fall * -0.69314718055994531;
+      exponential<double>(WideLanes{} + exponent, false, factor);
+      // Its argument is cut off where the result would be subnormal.
+      const double power = exponent < -708 ? 0.0 : factor[0];
+      for (int l = 0; l < kPartials; ++l) sums.partials[b * kPartials + l] *= power;
+      sums.largest[b] *= power;
+    }
+  }
+  sums.anchor = anchor;
+}
+
+template <class Real>
+void accumulate(const Accumulation* task) {
+  constexpr int kCount = kLanes / 2;
+  const FlushToZero mode;
+  WideLanes least = WideLanes{} + kNoSample;
+  for (int c = 0; c < task->count; c += kCount) {
+    WideLanes squares;
+    load_lanes(task->squares + c, squares);
+    smaller(least, squares, least);
+  }
+  double nearest = least[0];
+  for (int l = 1; l < kCount; ++l) nearest = least[l] < nearest ? least[l] : nearest;
+  if (nearest >= kNoSample) return;
+  AnchoredSums& sums = *task->sums;
+  if (nearest < sums.anchor) lower_anchor(*task, nearest);
+
+  // How far beyond the anchor, in units of the first bandwidth.
+  const double first_rate = task->groups[0].rate;
+  alignas(64) Real beyond[kSpan];
+  const WideLanes rate = WideLanes{} + first_rate, anchor = WideLanes{} + sums.anchor;
+  const WideLanes far = WideLanes{} + 0x1p30;
+  for (int c = 0; c < task->count; c += kCount) {
+    WideLanes squares;
+    load_lanes(task->squares + c, squares);
+    squares = (squares - anchor) * rate;
+    smaller(squares, far, squares);
+    const auto narrow = __builtin_convertvector(squares, typename Square<Real, kCount>::V);
+    __builtin_memcpy(beyond + c, &narrow, sizeof(narrow));
+  }
+  const double gap = nearest - sums.anchor;
+  int b = 0;
+  for (int g = 0; g < task->group_count; ++g) {
+    const RateGroup& group = task->groups[g];
+    if (gap * group.rate > task->reach) break;  // rates ascend
+    if (task->weights) {
+      accumulate_group<Real, true>(*task, beyond, group, first_rate, sums.partials + b * kPartials,
+                                   sums.largest + b);
+    } else {
+      accumulate_group<Real, false>(*task, beyond, group, first_rate, sums.partials + b * kPartials,
+                                    nullptr);
+    }
+    b += group.count;
+  }
+}
