@@ -27,16 +27,21 @@ constexpr int kPartials = 8;
 // A squared distance that stands for no sample at all: the row itself, where it is left out.
 constexpr double kNoSample = 1e300;
 
+struct SampleBlock {
+  const void* columns;  // [d, kSpan]
+  const void* weights;  // [kSpan]
+};
+
 // One bandwidth, and no anchor: sums of 2^(-rate |x - y|^2) themselves.
 struct DirectSums {
   const void* rows;  // [row_count, d]
   int row_count;
   int d;
-  const void* columns;  // [d, kSpan]
-  const void* weights;  // [kSpan]
-  double rate;          // rate |x - y|^2 < 2^80
-  double* partials;     // [row_count, kPartials], added to
-  double* largest;      // [row_count] largest term, raised; left alone unless tracks_largest(d)
+  const SampleBlock* blocks;  // few: their sum is made in the samples' own precision
+  int block_count;
+  double rate;       // rate |x - y|^2 < 2^80
+  double* partials;  // [row_count, kPartials], added to
+  double* largest;   // [row_count] largest term, raised; left alone unless tracks_largest(d)
 };
 
 // Squared distances in float64 of up to kRowsAtOnce rows to one block of samples.

@@ -107,99 +107,116 @@ class Decay {
 #endif
 };
 
-// Adds lanes to partial sums, those of a float in two halves.
+// Adds a vector's lanes to partial sums, those of a float in two halves.
 template <class Real>
-inline void add_partials(const Vector<Real>& lanes, double* partials) {
-  constexpr int kPart = Vectors<Real>::kCount < kPartials ? Vectors<Real>::kCount : kPartials;
-  using Part = typename Square<Real, kPart>::V;
+inline void add_partials(const Real* lanes, double* partials) {
+  // GCC would see that half of a vector is wanted in the end, and keep it in memory from the start.
+  __asm__ volatile("" : : "r"(lanes) : "memory");
+  constexpr int kCount = Vectors<Real>::kCount, kPart = kCount < kPartials ? kCount : kPartials;
   using Wide = typename Square<double, kPart>::V;
   Wide sum;
   __builtin_memcpy(&sum, partials, sizeof(sum));
-  for (int first = 0; first < Vectors<Real>::kCount; first += kPart) {
-    Part part;
-    __builtin_memcpy(&part, reinterpret_cast<const char*>(&lanes) + first * sizeof(Real),
-                     sizeof(part));
+  for (int first = 0; first < kCount; first += kPart) {
+    typename Square<Real, kPart>::V part;
+    __builtin_memcpy(&part, lanes + first, sizeof(part));
     sum += __builtin_convertvector(part, Wide);
   }
   __builtin_memcpy(partials, &sum, sizeof(sum));
 }
 
+// Raises a number to the largest of a vector's lanes.
 template <class Real>
-inline double largest_lane(const Vector<Real>& lanes) {
-  Real largest = lanes[0];
-  for (int l = 1; l < Vectors<Real>::kCount; ++l) largest = largest < lanes[l] ? lanes[l] : largest;
-  return static_cast<double>(largest);
+inline void raise(const Real* lanes, double& largest) {
+  Real peak = lanes[0];
+  for (int l = 1; l < Vectors<Real>::kCount; ++l) peak = peak < lanes[l] ? lanes[l] : peak;
+  if (largest < static_cast<double>(peak)) largest = static_cast<double>(peak);
 }
 
 // In 1 and 2 dimensions the largest term would cost a tenth of the time.
 bool tracks_largest(int d) { return d > 2; }
 
-// kFeatures is d, or 0 for any.
+// Squared distances of kRowsAtOnce rows to kWide vectors of columns, kSpan apart by feature.
+template <class Real, int kFeatures, int kWide>
+inline void take_differences(const Real* const* rows, const Vector<Real> (*held)[kRowsAtOnce],
+                             int d, const Real* columns, Vector<Real> (*squares)[kWide]) {
+  using V = Vector<Real>;
+  constexpr int kCount = Vectors<Real>::kCount;
+#pragma GCC unroll 4
+  for (int f = 0; f < (kFeatures ? kFeatures : d); ++f) {
+    V column[kWide];
+#pragma GCC unroll 2
+    for (int k = 0; k < kWide; ++k) load_lanes(columns + f * kSpan + k * kCount, column[k]);
+#pragma GCC unroll 4
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      V x;
+      if constexpr (kFeatures > 0) {
+        x = held[f][r];
+      } else {
+        repeat(rows[r][f], x);
+      }
+#pragma GCC unroll 2
+      for (int k = 0; k < kWide; ++k) {
+        const V t = column[k] - x;
+        if (kFeatures > 0 && f == 0) {
+          squares[r][k] = t * t;
+        } else {
+          fuse(t, t, squares[r][k], squares[r][k]);
+        }
+      }
+    }
+  }
+}
+
+// kFeatures is d, or 0 for any; then two vectors of columns hide the latency of the long sums.
 template <class Real, int kFeatures>
 void direct_sums_of(const DirectSums& task) {
   using V = Vector<Real>;
-  constexpr int kCount = Vectors<Real>::kCount;
+  constexpr int kCount = Vectors<Real>::kCount, kWide = kFeatures ? 1 : 2;
   constexpr bool kTracked = kFeatures == 0 || kFeatures > 2;
-  const int d = kFeatures ? kFeatures : task.d;
-  const Real* columns = static_cast<const Real*>(task.columns);
-  const Real* weights = static_cast<const Real*>(task.weights);
   const Decay<Real> decay(task.rate);
   for (int first = 0; first < task.row_count; first += kRowsAtOnce) {
     const Real* rows[kRowsAtOnce];
-    V held[kRowsAtOnce][kFeatures ? kFeatures : 1];
+    V held[kFeatures ? kFeatures : 1][kRowsAtOnce];
     for (int r = 0; r < kRowsAtOnce; ++r) {
       const int row = first + r < task.row_count ? first + r : task.row_count - 1;
-      rows[r] = static_cast<const Real*>(task.rows) + static_cast<std::int64_t>(row) * d;
-      for (int f = 0; f < kFeatures; ++f) repeat(rows[r][f], held[r][f]);
+      rows[r] = static_cast<const Real*>(task.rows) + static_cast<std::int64_t>(row) * task.d;
+      for (int f = 0; f < kFeatures; ++f) repeat(rows[r][f], held[f][r]);
     }
     V sum[kRowsAtOnce] = {}, largest[kRowsAtOnce] = {};
-    for (int c = 0; c < kSpan; c += kCount) {
-      V square[kRowsAtOnce] = {}, weight;
-      load_lanes(weights + c, weight);
-      if constexpr (kFeatures > 0) {
-        V column[kFeatures];
-        for (int f = 0; f < kFeatures; ++f) load_lanes(columns + f * kSpan + c, column[f]);
-#pragma GCC unroll 4
-        for (int r = 0; r < kRowsAtOnce; ++r) {
-          const V t = column[0] - held[r][0];
-          square[r] = t * t;
-          for (int f = 1; f < kFeatures; ++f) {
-            const V u = column[f] - held[r][f];
-            fuse(u, u, square[r], square[r]);
-          }
-        }
-      } else {
-        for (int f = 0; f < d; ++f) {
-          V column;
-          load_lanes(columns + f * kSpan + c, column);
+    for (int block = 0; block < task.block_count; ++block) {
+      const Real* columns = static_cast<const Real*>(task.blocks[block].columns);
+      const Real* weights = static_cast<const Real*>(task.blocks[block].weights);
+      for (int c = 0; c < kSpan; c += kWide * kCount) {
+        V squares[kRowsAtOnce][kWide] = {};
+        take_differences<Real, kFeatures, kWide>(rows, held, task.d, columns + c, squares);
+#pragma GCC unroll 2
+        for (int k = 0; k < kWide; ++k) {
+          V weight;
+          load_lanes(weights + c + k * kCount, weight);
 #pragma GCC unroll 4
           for (int r = 0; r < kRowsAtOnce; ++r) {
-            V x;
-            repeat(rows[r][f], x);
-            const V t = column - x;
-            fuse(t, t, square[r], square[r]);
+            V term;
+            decay(squares[r][k], term);
+            if constexpr (kTracked) {
+              const V weighted = weight * term;
+              sum[r] = sum[r] + weighted;
+              larger(largest[r], weighted, largest[r]);
+            } else {
+              fuse(weight, term, sum[r], sum[r]);
+            }
           }
-        }
-      }
-#pragma GCC unroll 4
-      for (int r = 0; r < kRowsAtOnce; ++r) {
-        V term;
-        decay(square[r], term);
-        if constexpr (kTracked) {
-          const V weighted = weight * term;
-          sum[r] = sum[r] + weighted;
-          larger(largest[r], weighted, largest[r]);
-        } else {
-          fuse(weight, term, sum[r], sum[r]);
         }
       }
     }
+    alignas(64) Real sums[kRowsAtOnce][kCount], peaks[kRowsAtOnce][kCount];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      store_lanes(sums[r], sum[r]);
+      if constexpr (kTracked) store_lanes(peaks[r], largest[r]);
+    }
     for (int r = 0; r < kRowsAtOnce && first + r < task.row_count; ++r) {
-      add_partials<Real>(sum[r], task.partials + (first + r) * kPartials);
-      if constexpr (kTracked) {
-        const double here = largest_lane<Real>(largest[r]);
-        if (task.largest[first + r] < here) task.largest[first + r] = here;
-      }
+      add_partials(sums[r], task.partials + (first + r) * kPartials);
+      if constexpr (kTracked) raise(peaks[r], task.largest[first + r]);
     }
   }
 }
@@ -249,6 +266,7 @@ void row_differences(const Differences* task) {
         fuse(t, t, square[r], square[r]);
       }
     }
+#pragma GCC unroll 4
     for (int r = 0; r < kRowsAtOnce; ++r) store_lanes(task->squares + r * kSpan + c, square[r]);
   }
 }
@@ -286,12 +304,15 @@ inline void accumulate_group(const Accumulation& task, const Real* beyond, const
       }
     }
   }
+  alignas(64) Real sums[kChain][Vectors<Real>::kCount], peaks[kChain][Vectors<Real>::kCount];
+#pragma GCC unroll 4
+  for (int k = 0; k < kChain; ++k) {
+    store_lanes(sums[k], sum[k]);
+    if constexpr (kWeighted) store_lanes(peaks[k], peak[k]);
+  }
   for (int k = 0; k < count; ++k) {
-    add_partials<Real>(sum[k], partials + k * kPartials);
-    if constexpr (kWeighted) {
-      const double here = largest_lane<Real>(peak[k]);
-      if (largest[k] < here) largest[k] = here;
-    }
+    add_partials(sums[k], partials + k * kPartials);
+    if constexpr (kWeighted) raise(peaks[k], largest[k]);
   }
 }
 
@@ -309,7 +330,8 @@ inline void lower_anchor(const Accumulation& task, double anchor) {
       // Its argument is cut off where the result would be subnormal.
       const double power = exponent < -708 ? 0.0 : factor[0];
       for (int l = 0; l < kPartials; ++l) sums.partials[b * kPartials + l] *= power;
-      sums.largest[b] *= power;
+      // Without weights that is the term of the anchor.
+      sums.largest[b] = task.weights ? sums.largest[b] * power : 1.0;
     }
   }
   sums.anchor = anchor;
