@@ -12,8 +12,9 @@ namespace fastgen::cpu {
 
 namespace {
 
-// Pairs from which an order pays: below, all blocks are soon done.
-constexpr double kOrderedPairs = 4e8;
+// Pairs from which an order pays: below, all blocks are soon done. In 1 and 2 dimensions there is a far
+// field to gain.
+constexpr double kOrderedPairs = 4e8, kFarFieldPairs = 1e7;
 // What float32 holds beside the nearest sample's term.
 constexpr double kLightest = 1e-20, kWidestRatio = 0x1p25;
 
@@ -46,8 +47,9 @@ LogSums::LogSums(const RowView& points, const RowView& samples, std::vector<doub
 
   if (path == DensityPath::automatic) {
     const double pairs = static_cast<double>(points.n) * static_cast<double>(samples.n);
-    const bool small = points.d <= kOrderedFeatures && pairs >= kOrderedPairs;
-    path = small                         ? DensityPath::ordered
+    const double enough = points.d <= FarField::kMostFeatures ? kFarFieldPairs : kOrderedPairs;
+    const bool many = points.d <= kOrderedFeatures && pairs >= enough;
+    path = many                          ? DensityPath::ordered
            : points.d <= kDirectFeatures ? DensityPath::direct
                                          : DensityPath::tiles;
   }
@@ -68,24 +70,29 @@ double LogSums::advance(double seconds) {
 
 void LogSums::log_sums(double* out) const {
   FASTGEN_CHECK(done_);
-  const LogSumTotals& totals = walk_->totals();
   std::vector<double> logs(descending_.size());
-  for (std::int64_t row = 0; row < totals.rows(); ++row) {
-    totals.logs(row, logs.data());
+  for (std::int64_t row = 0; row < problem_.points.n; ++row) {
+    std::size_t b = 0;
+    for (const LogSumTotals& totals : walk_->totals()) {
+      totals.logs(row, logs.data() + b);
+      b += totals.bandwidths();
+    }
     double* to = out + walk_->point(row) * static_cast<std::int64_t>(logs.size());
-    for (std::size_t b = 0; b < logs.size(); ++b) to[descending_[b]] = logs[b];
+    for (b = 0; b < logs.size(); ++b) to[descending_[b]] = logs[b];
   }
 }
 
 void LogSums::dominated(std::int64_t* out) const {
   FASTGEN_CHECK(done_);
-  const LogSumTotals& totals = walk_->totals();
-  for (std::size_t b = 0; b < descending_.size(); ++b) {
-    std::int64_t count = 0;
-    for (std::int64_t row = 0; row < totals.rows(); ++row) {
-      count += totals.dominated(row, static_cast<int>(b)) ? 1 : 0;
+  auto bandwidth = descending_.begin();
+  for (const LogSumTotals& totals : walk_->totals()) {
+    for (int b = 0; b < totals.bandwidths(); ++b) {
+      std::int64_t count = 0;
+      for (std::int64_t row = 0; row < problem_.points.n; ++row) {
+        count += totals.dominated(row, b) ? 1 : 0;
+      }
+      out[*bandwidth++] = count;
     }
-    out[descending_[b]] = count;
   }
 }
 

@@ -37,7 +37,8 @@ class DensityWalk {
   virtual ~DensityWalk() = default;
   // Works until the deadline; returns the fraction done, 1 at the end.
   virtual double advance(Deadline deadline) = 0;
-  virtual const LogSumTotals& totals() const = 0;
+  // For the bandwidths in order, a few at a time.
+  virtual const std::vector<LogSumTotals>& totals() const = 0;
   // The caller's number of a point.
   virtual std::int64_t point(std::int64_t row) const = 0;
 };

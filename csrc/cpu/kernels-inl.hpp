@@ -28,6 +28,7 @@ namespace {
 #include "cpu/tile-inl.hpp"
 #include "cpu/sums-inl.hpp"
 #include "cpu/log_sums-inl.hpp"
+#include "cpu/far_field-inl.hpp"
 #include "cpu/peak-inl.hpp"
 // clang-format on
 
@@ -48,7 +49,8 @@ constexpr SumKernels kSumKernels = {
 
 template <class Real>
 constexpr LogSumKernels kLogSumKernels = {
-    tracks_largest, direct_sums<Real>, row_differences<Real>, expand_squares, accumulate<Real>,
+    tracks_largest,        direct_sums<Real>, far_sums<Real>,
+    row_differences<Real>, expand_squares,    accumulate<Real>,
 };
 
 constexpr Kernels kKernels = {

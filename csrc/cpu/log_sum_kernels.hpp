@@ -44,6 +44,29 @@ struct DirectSums {
   double* largest;   // [row_count] largest term, raised; left alone unless tracks_largest(d)
 };
 
+// The highest degree of a polynomial in far_field.hpp; 20 gives 231 coefficients in 2 dimensions.
+constexpr int kMostDegree = 20;
+// Coefficient of u^i v^j, i + j <= kMostDegree, in 2 dimensions; of u^j in 1, where i is 0.
+constexpr int far_term(int i, int j) { return i * (kMostDegree + 1) - i * (i - 1) / 2 + j; }
+
+// A group of samples as a polynomial.
+struct FarGroup {
+  double centre[2];
+  const void* coefficients;
+  int degree;
+};
+
+// Adds what groups of samples come to at every point of a block.
+struct FarSums {
+  const void* points;  // [d, kPoints]; those beyond `count` may be anything finite
+  int count;
+  int d;         // 1 or 2
+  double scale;  // u = scale (x - centre): 1 / h in the engine's units
+  const FarGroup* groups;
+  int group_count;
+  double* sums;  // [kPoints], added to
+};
+
 // Squared distances in float64 of up to kRowsAtOnce rows to one block of samples.
 struct Differences {
   const double* rows;  // [row_count, d]
@@ -90,6 +113,7 @@ struct LogSumKernels {
   // Whether DirectSums::largest is set: not in 1 and 2 dimensions, where it would cost a tenth.
   bool (*tracks_largest)(int d);
   void (*direct)(const DirectSums*);
+  void (*far)(const FarSums*);
   void (*differences)(const Differences*);
   void (*expand)(const Expansion*);
   void (*accumulate)(const Accumulation*);

@@ -17,6 +17,7 @@ class LogSumTotals {
 
   int parts() const { return parts_; }
   std::int64_t rows() const { return rows_; }
+  int bandwidths() const { return static_cast<int>(rates_.size()); }
   // Forgets what is known of a row.
   void clear(std::int64_t row);
   // Adds the sums over a block; one thread at a time for one row and part, in the order of blocks.

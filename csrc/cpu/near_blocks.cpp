@@ -91,6 +91,8 @@ void NearBlocks::find(const Boxes& points, std::int64_t box, std::int64_t own, S
   low = top + std::log2(low);
   low -= 0x1p-20 + 0x1p-45 * std::fabs(low);  // rounding
 
+  scratch.low = low;
+
   // What each block adds at most, in powers of two below that bound. From the far end, blocks are left
   // out while all of them together stay below 2^-bits.
   const double most = bits_ + std::log2(static_cast<double>(count)) + 1;

@@ -29,6 +29,7 @@ class NearBlocks {
   // Numbers of one thread, by block of samples.
   struct Scratch {
     std::vector<double> nearest, farthest, exponent;
+    double low = 0;  // lower bound on the sums under the first bandwidth, to the base 2
   };
 
   // Lists the blocks that matter to a box of points, ascending. The points may be the samples of the

@@ -10,6 +10,7 @@ namespace {
 constexpr std::int64_t kRowsPerTask = 16384;
 // Parts of at most this many rows are halved to the end by one task.
 constexpr std::int64_t kWholePart = 16384;
+constexpr std::int64_t kLeaf = kSpan / 4;
 
 }  // namespace
 
@@ -66,7 +67,7 @@ void RowOrder::split_task(std::int64_t task) {
   while (!open.empty()) {
     const Part part = open.back();
     open.pop_back();
-    if (part.end - part.begin <= kPoints) continue;
+    if (part.end - part.begin <= kLeaf) continue;
     const std::int64_t middle = halve(part, keys, moved);
     if (!whole) {
       middle_[task] = middle;
@@ -95,7 +96,8 @@ std::int64_t RowOrder::halve(const Part& part, std::vector<Key>& keys, std::vect
       longest = f;
     }
   }
-  const std::int64_t block = count > kSpan ? kSpan : kPoints;
+  std::int64_t block = kSpan;
+  while (block >= count) block /= 2;
   const std::int64_t half = blocks_of(blocks_of(count, block), 2) * block;
   keys.resize(count);
   for (std::int64_t i = 0; i < count; ++i) keys[i] = {values[i * d + longest], i};

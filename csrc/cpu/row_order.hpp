@@ -17,7 +17,7 @@ namespace fastgen::cpu {
 
 class RowOrder {
  public:
-  // Blocks of kSpan rows, each of which is two of kPoints.
+  // Blocks of kSpan rows, in each of which those of kPoints and of a quarter are boxes too.
   RowOrder(const RowView& rows, const Kernels& table, int threads);
 
   // True when the order is known.

@@ -102,7 +102,7 @@ void TileDensity::lay_out() {
   const double unit = rows_.data().unit;
   rates_ = rates_of(problem_.bandwidths, unit);
   groups_ = group_rates(rates_);
-  totals_ = std::make_unique<LogSumTotals>(points_.n, parts_, problem_.weights != nullptr, rates_);
+  totals_.emplace_back(points_.n, parts_, problem_.weights != nullptr, rates_);
   const double peak = rows_.data().peak_square[0] + rows_.data().peak_square[points_.set];
   look_ = kCancels * peak * rates_.back() > (problem_.float64 ? 3e-11 : 3e-6);
   if (problem_.weights) {
@@ -119,7 +119,7 @@ void TileDensity::next_stage() {
     ++point_window_;
   }
   if (point_window_ == points_.windows) {
-    totals_->merge();
+    totals_[0].merge();
     phase_ = Phase::done;
     return;
   }
@@ -206,7 +206,7 @@ void TileDensity::tile_task(Worker& worker, std::int64_t task) {
       kernels.accumulate(&accumulation);
     }
   }
-  for (int r = 0; r < rows.count; ++r) totals_->add(part, point + r, sums[r]);
+  for (int r = 0; r < rows.count; ++r) totals_[0].add(part, point + r, sums[r]);
 }
 
 // Squared distances that cancellation may have spoiled, of pairs that may matter, from the rows.

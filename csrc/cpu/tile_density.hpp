@@ -20,7 +20,7 @@ class TileDensity final : public DensityWalk {
   explicit TileDensity(const DensityProblem& problem);
 
   double advance(Deadline deadline) override;
-  const LogSumTotals& totals() const override { return *totals_; }
+  const std::vector<LogSumTotals>& totals() const override { return totals_; }
   std::int64_t point(std::int64_t row) const override { return row; }
 
  private:
@@ -69,7 +69,7 @@ class TileDensity final : public DensityWalk {
   std::int64_t point_window_ = 0, sample_window_ = -1, packed_points_ = -1;
   int parts_ = 1;
   double stages_done_ = 0;
-  std::unique_ptr<LogSumTotals> totals_;
+  std::vector<LogSumTotals> totals_;  // one
   std::vector<Worker> workers_;
 };
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/check.hpp"
@@ -156,9 +157,9 @@ void far_out() {
         }
         std::fill(partials.begin(), partials.end(), 0.0);
         double largest = 0;
-        const cpu::DirectSums task{
-            &row,    1, 1, columns.data(), weights.data(), std::ldexp(1.0, rate), partials.data(),
-            &largest};
+        const cpu::SampleBlock block{columns.data(), weights.data()};
+        const cpu::DirectSums task{&row,    1, 1, &block, 1, std::ldexp(1.0, rate), partials.data(),
+                                   &largest};
         log_sum_kernels<Real>(*table).direct(&task);
         for (const double part : partials) look(part, kSpan * most);
         look(largest, most);
@@ -181,34 +182,48 @@ void far_out() {
   }
 }
 
-// Sums of 2^(-rate |x - y|^2) by definition; what a row adds to does not depend on the rows beside it.
+// Sums of 2^(-rate |x - y|^2) over some blocks by definition; what a row adds to does not depend on the
+// rows beside it.
 template <class Real>
 void direct() {
   const Long rounding = static_cast<Long>(kRounding<Real>);
   double share = 0;
   for (int d = 1; d <= cpu::kDirectFeatures; ++d) {
-    for (const int samples : {kSpan, 1, 37, 300}) {
-      Random random(static_cast<std::uint64_t>(100 * d + samples));
-      if (kEmulated && (d + samples) % 3) continue;
-      const int rows = 1 + (d + samples) % 9;
-      const Block<Real> block(random, d, samples, 1.0);
+    for (const int last : {kSpan, 1, 37, 300}) {
+      if (kEmulated && (d + last) % 3) continue;
+      Random random(static_cast<std::uint64_t>(100 * d + last));
+      const int rows = 1 + (d + last) % 9, count = 1 + d % 3;
+      std::vector<Block<Real>> blocks;
+      std::vector<cpu::SampleBlock> list;
+      for (int b = 0; b < count; ++b) {
+        blocks.emplace_back(random, d, b + 1 < count ? kSpan : last, 1.0);
+        list.push_back({blocks[b].columns.data(), blocks[b].weights.data()});
+      }
       const std::vector<Real> x = random_rows<Real>(random, std::int64_t{rows} * d, 1.5);
       const double rate = 2.0 * random.uniform() / d;
+      // Exponents and weights of all samples, row by row.
+      std::vector<std::vector<std::pair<Long, Long>>> samples(rows);
+      for (int r = 0; r < rows; ++r) {
+        for (const Block<Real>& block : blocks) {
+          for (int c = 0; c < block.count; ++c) {
+            samples[r].push_back(
+                {block.square(x.data() + r * d, c) * rate, static_cast<Long>(block.weights[c])});
+          }
+        }
+      }
       for (const cpu::Kernels* table : all_kernels()) {
-        const About name(about<Real>(*table) + " d=" + show(d) + " samples " + show(samples));
+        const About name(about<Real>(*table) + " d=" + show(d) + " samples " + show(last));
         const cpu::LogSumKernels& kernels = log_sum_kernels<Real>(*table);
         const bool tracked = kernels.tracks_largest(d);
-        std::vector<double> partials(rows * kPartials, 0.0), largest(rows, tracked ? 0.0 : -5.0);
-        cpu::DirectSums task{
-            x.data(),        rows,          d, block.columns.data(), block.weights.data(), rate,
-            partials.data(), largest.data()};
+        Values partials(rows * kPartials, 0.0), largest(rows, tracked ? 0.0 : -5.0);
+        cpu::DirectSums task{x.data(),        rows,          d, list.data(), count, rate,
+                             partials.data(), largest.data()};
         kernels.direct(&task);
         for (int r = 0; r < rows; ++r) {
           Bounded sum;
           Long top = 0, top_error = 0;
-          for (int c = 0; c < samples; ++c) {
-            const Long e = block.square(x.data() + r * d, c) * rate;
-            const Long term = static_cast<Long>(block.weights[c]) * std::exp2(-e);
+          for (const auto& [e, weight] : samples[r]) {
+            const Long term = weight * std::exp2(-e);
             // Differences, squares, their sum and the rate are rounded.
             const Long relative =
                 product_error<Real>(*table, e) + kLn2 * e * (d + 4) * rounding + rounding;
@@ -224,7 +239,7 @@ void direct() {
           } else {
             CHECK_EQUAL(largest[r], -5.0);
           }
-          std::vector<double> alone(kPartials, 0.0), own_largest(1, tracked ? 0.0 : -5.0);
+          Values alone(kPartials, 0.0), own_largest(1, tracked ? 0.0 : -5.0);
           task.rows = x.data() + r * d;
           task.row_count = 1;
           task.partials = alone.data();
@@ -234,14 +249,18 @@ void direct() {
                                      partials.begin() + (r + 1) * kPartials));
           CHECK_EQUAL(own_largest[0], largest[r]);
         }
-        // Sums are added to and largest terms only raised.
+        // Sums are added to and largest terms only raised; no block adds nothing.
+        Values twice(partials.begin(), partials.begin() + kPartials), raised(1, 2.0);
         task.rows = x.data();
-        std::vector<double> twice(partials.begin(), partials.begin() + kPartials), raised(1, 2.0);
         task.partials = twice.data();
         task.largest = raised.data();
         kernels.direct(&task);
         CHECK(std::fabs(total_of(twice.data()) / 2 / total_of(partials.data()) - 1) <= 0x1p-50L);
         CHECK_EQUAL(raised[0], 2.0);
+        const Values before = twice;
+        task.block_count = 0;
+        kernels.direct(&task);
+        CHECK_ARRAYS(twice, before);
       }
     }
   }
@@ -262,9 +281,8 @@ void at_a_sample() {
       const About name(about<Real>(*table) + " d=" + show(d));
       std::vector<double> partials(kPartials, 0.0);
       double largest = 0;
-      const cpu::DirectSums task{
-          x.data(),        1,       d, block.columns.data(), block.weights.data(), 1e9,
-          partials.data(), &largest};
+      const cpu::SampleBlock one{block.columns.data(), block.weights.data()};
+      const cpu::DirectSums task{x.data(), 1, d, &one, 1, 1e9, partials.data(), &largest};
       log_sum_kernels<Real>(*table).direct(&task);
       CHECK_EQUAL(static_cast<double>(total_of(partials.data())), 1.0);
       if (log_sum_kernels<Real>(*table).tracks_largest(d)) CHECK_EQUAL(largest, 1.0);

@@ -1,0 +1,70 @@
+// Points and samples of few features made ready for the direct walk: in order or as they are, boxes around
+// their blocks, samples by features in the engine's units.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "common/memory.hpp"
+#include "cpu/density_problem.hpp"
+#include "cpu/near_blocks.hpp"
+#include "cpu/row_order.hpp"
+
+namespace fastgen::cpu {
+
+class DirectRows {
+ public:
+  // Blocks of `block_points` points; of kSpan samples.
+  DirectRows(const DensityProblem& problem, bool ordered, std::int64_t block_points);
+
+  // True when all is ready.
+  bool advance(Deadline deadline);
+
+  // The caller's numbers of the rows at such places.
+  std::int64_t point(std::int64_t place) const { return ordered_ ? point_order_[place] : place; }
+  std::int64_t sample(std::int64_t place) const { return ordered_ ? sample_order_[place] : place; }
+  bool ordered() const { return ordered_; }
+  std::int64_t block_points() const { return block_points_; }
+  // Whether samples are kept as float32.
+  bool narrow() const { return item_ == 4; }
+  std::int64_t item() const { return item_; }
+  // Units of the engine per unit of the rows, a power of two.
+  double unit() const { return unit_; }
+
+  // In units of the engine:
+  const Boxes& point_boxes() const { return point_boxes_; }
+  const Boxes& sample_boxes() const { return sample_boxes_; }
+  SampleBlock block(std::int64_t number) const {
+    return {columns_.data() + number * kSpan * d_ * item_,
+            weights_.data() + number * kSpan * item_};
+  }
+  const BlockWeights& weights() const { return block_weight_; }
+  // Points at the given places, [places, d].
+  void load(const std::vector<std::int64_t>& places, double* out) const;
+  // A sample's features; returns its weight.
+  double load_sample(std::int64_t place, double* out) const;
+
+ private:
+  enum class Phase { order, boxes, samples, done };
+
+  void box_task(std::int64_t task);
+  void place_unit();
+  void samples_task(std::int64_t task);
+
+  const DensityProblem& problem_;
+  bool ordered_;
+  int d_;
+  std::int64_t item_, block_points_;
+  double unit_ = 1;
+  Phase phase_;
+  Tasks tasks_;
+  std::unique_ptr<RowOrder> ordering_;
+  std::vector<std::int64_t> point_order_, sample_order_;
+  Boxes point_boxes_, sample_boxes_;
+  BlockWeights block_weight_;
+  AlignedBuffer<unsigned char> columns_;  // [blocks, d, kSpan]
+  AlignedBuffer<unsigned char> weights_;  // [blocks, kSpan]
+};
+
+}  // namespace fastgen::cpu

@@ -1,0 +1,50 @@
+// Whole groups of samples at once, in 1 and 2 dimensions: the kernel between a point and the samples
+// around a centre c as a polynomial in the point. With u = (x - c) / h and v = (y - c) / h,
+//
+//   exp(-|u - v|^2 / 2) = exp(-|u|^2 / 2) exp(-|v|^2 / 2) sum_k (u . v)^k / k!
+//
+// and the sum over the samples goes into one coefficient for every power of u. Cut off after degree p,
+// it is off by at most exp(-|u|^2 / 2) z^(p+1) / (p+1)! / (1 - z / (p+2)), z = |u| |v|, per unit of
+// weight. (Yang, Duraiswami, Gumerov and Davis, "Improved fast Gauss transform", ICCV 2003; here with a
+// degree for every pair of groups, from the error that the pair may make.)
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/memory.hpp"
+#include "cpu/direct_rows.hpp"
+#include "cpu/log_sum_kernels.hpp"
+
+namespace fastgen::cpu {
+
+class FarField {
+ public:
+  static constexpr int kMostFeatures = 2;
+
+  FarField(const DirectRows& rows, int d, double rate, std::int64_t samples);
+
+  // 1 / h in the engine's units.
+  double scale() const { return scale_; }
+
+  // Tasks that make it ready, in any order.
+  std::int64_t tasks() const { return spans_; }
+  void prepare(std::int64_t span);
+
+  // Groups of a span of samples, and the degree of each for the points in a box; false where taking
+  // every pair is cheaper. `share` is the error allowed per unit of weight, to the base e.
+  bool degrees(const Boxes& points, std::int64_t box, std::int64_t span, double log_share,
+               std::vector<FarGroup>& groups) const;
+
+ private:
+  int d_;
+  double scale_;
+  std::int64_t spans_, groups_;  // groups of a span
+  std::int64_t terms_;
+  const DirectRows& rows_;
+  std::int64_t samples_;
+  std::vector<double> centre_, reach_;         // [groups, d], [groups] largest |v|
+  AlignedBuffer<unsigned char> coefficients_;  // [groups, terms] in the samples' type
+};
+
+}  // namespace fastgen::cpu
