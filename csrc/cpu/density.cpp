@@ -14,7 +14,7 @@ namespace {
 
 // Pairs from which an order pays: below, all blocks are soon done. In 1 and 2 dimensions there is a far
 // field to gain.
-constexpr double kOrderedPairs = 4e8, kFarFieldPairs = 1e7;
+constexpr double kOrderedPairs = 4e8, kFarFieldPairs = 1e8;
 // What float32 holds beside the nearest sample's term.
 constexpr double kLightest = 1e-20, kWidestRatio = 0x1p25;
 

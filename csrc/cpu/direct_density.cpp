@@ -13,6 +13,7 @@ namespace fastgen::cpu {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kLn2 = 0.69314718055994531;
 // Tasks of fewer blocks of points than this are divided among the samples too.
 constexpr std::int64_t kTasks = 64;
 // Operations of one task, about a third of a second.
@@ -49,8 +50,7 @@ DirectDensity::DirectDensity(const DensityProblem& problem, bool ordered)
     parts_ = static_cast<int>(std::min(blocks_of(kTasks, blocks), rows_.sample_boxes().count));
   }
   const std::int64_t points = rows_.block_points();
-  const std::int64_t bandwidths =
-      far_field_ ? 1 : static_cast<std::int64_t>(problem.bandwidths.size());
+  const std::int64_t bandwidths = static_cast<std::int64_t>(problem.bandwidths.size());
   for (Worker& worker : workers_) {
     worker.points.reset(points * d_);
     worker.narrow.reset(points * d_ * rows_.item());
@@ -87,26 +87,28 @@ double DirectDensity::advance(Deadline deadline) {
   if (phase_ == Phase::done) return 1.0;
   // Rows that are done again are few, or take several times as long as the direct sums did.
   double pass = phase_ == Phase::far_field ? 0.0 : tasks_.fraction();
-  if (one()) pass = phase_ == Phase::anchored ? 0.5 + 0.5 * pass : 0.5 * pass;
-  const double passes = far_field_ ? static_cast<double>(problem_.bandwidths.size()) : 1.0;
-  return std::min((static_cast<double>(totals_.size()) - 1 + pass) / passes, 1 - 1e-9);
+  if (direct_) pass = phase_ == Phase::anchored ? 0.5 + 0.5 * pass : 0.5 * pass;
+  const double done =
+      static_cast<double>(first_bandwidth_) + pass * static_cast<double>(rates_.size());
+  return std::min(done / static_cast<double>(problem_.bandwidths.size()), 1 - 1e-9);
 }
 
-// The next bandwidth, or all of them.
+// The next bandwidth, or all that are left.
 void DirectDensity::begin_pass() {
   const auto first = problem_.bandwidths.begin() + static_cast<std::ptrdiff_t>(first_bandwidth_);
-  const auto end = far_field_ ? first + 1 : problem_.bandwidths.end();
-  rates_ = rates_of({first, end}, rows_.unit());
+  rates_ = rates_of({first, problem_.bandwidths.end()}, rows_.unit());
+  far_.reset();
+  if (far_field_ && FarField::pays(rows_.sample_boxes(), rates_[0])) {
+    rates_.resize(1);
+    far_ = std::make_unique<FarField>(rows_, d_, rates_[0], problem_.samples.n);
+  }
+  direct_ = rates_.size() == 1;
   groups_ = group_rates(rates_);
   near_ = std::make_unique<NearBlocks>(rows_.sample_boxes(), rows_.weights(), rates_,
                                        problem_.float64 ? kLeftOutDouble : kLeftOutFloat);
-  totals_.emplace_back(problem_.points.n, parts_, problem_.weights || one(), rates_);
+  totals_.emplace_back(problem_.points.n, parts_, problem_.weights || direct_, rates_);
   unsettled_.assign(rows_.point_boxes().count, {});
-  if (far_field_) {
-    far_ = std::make_unique<FarField>(rows_, d_, rates_[0], problem_.samples.n);
-    return begin(Phase::far_field);
-  }
-  if (one()) return begin(Phase::direct);
+  if (direct_) return begin(far_ ? Phase::far_field : Phase::direct);
   for (std::int64_t row = 0; row < problem_.points.n; ++row) {
     unsettled_[row / rows_.block_points()].push_back(row);
   }
@@ -129,8 +131,9 @@ void DirectDensity::finish_phase() {
   LogSumTotals& totals = totals_.back();
   totals.merge();
   if (phase_ == Phase::direct) {
+    const double least = tells();
     for (std::int64_t row = 0; row < problem_.points.n; ++row) {
-      if (settled(row)) continue;
+      if (totals.sum(row, 0) >= least) continue;
       totals.clear(row);
       unsettled_[row / rows_.block_points()].push_back(row);
     }
@@ -141,12 +144,13 @@ void DirectDensity::finish_phase() {
   phase_ = Phase::done;
 }
 
-void DirectDensity::list_blocks(Worker& worker, const Meeting& meeting) {
+void DirectDensity::list_blocks(Worker& worker, const Meeting& meeting, const Boxes& points,
+                                std::int64_t box, double floor) {
   std::vector<std::int64_t>& blocks = worker.blocks;
   if (rows_.ordered()) {
     const std::int64_t own =
         problem_.leave_one_out ? meeting.block * rows_.block_points() / kSpan : -1;
-    near_->find(rows_.point_boxes(), meeting.block, own, worker.near, blocks);
+    near_->find(points, box, own, floor, worker.near, blocks);
   } else {
     blocks.resize(rows_.sample_boxes().count);
     for (std::size_t b = 0; b < blocks.size(); ++b) blocks[b] = static_cast<std::int64_t>(b);
@@ -174,14 +178,14 @@ void DirectDensity::direct_task(Worker& worker, const Meeting& meeting) {
   worker.places.resize(count);
   for (int r = 0; r < count; ++r) worker.places[r] = begin + r;
   rows_.load(worker.places, worker.points.data());
-  list_blocks(worker, meeting);
+  list_blocks(worker, meeting, rows_.point_boxes(), meeting.block, std::log2(tells()));
   double* partials = worker.partials.data();
   std::fill_n(partials, count * kPartials, 0.0);
   std::fill_n(worker.largest.data(), count, 0.0);
   const std::int64_t own = problem_.leave_one_out ? begin / kSpan : -1;
   const bool with_own = std::binary_search(worker.blocks.begin(), worker.blocks.end(), own);
   if (with_own) worker.blocks.erase(std::find(worker.blocks.begin(), worker.blocks.end(), own));
-  if (far_field_) far_sums(worker, meeting.block, count);
+  if (far_) far_sums(worker, meeting.block, count);
 
   DirectSums sums{narrow_points(worker), count, d_, nullptr, 0, rates_[0], partials,
                   worker.largest.data()};
@@ -208,7 +212,10 @@ void DirectDensity::far_sums(Worker& worker, std::int64_t block, int count) {
   double weight = 0;
   for (const std::int64_t b : worker.blocks) weight += rows_.weights().sum[b];
   const int bits = problem_.float64 ? kFarDouble : kFarFloat;
-  const double log_share = (worker.near.low - std::log2(weight) - bits) * 0.69314718055994531;
+  const double low =
+      std::max(std::log(far_->lower_bound(rows_.point_boxes(), block, worker.blocks)),
+               worker.near.low * kLn2);
+  const double log_share = low - std::log(weight) - bits * kLn2;
   worker.groups.clear();
   const auto is_far = [&](std::int64_t b) {
     return far_->degrees(rows_.point_boxes(), block, b, log_share, worker.groups);
@@ -241,7 +248,8 @@ void DirectDensity::far_sums(Worker& worker, std::int64_t block, int count) {
   for (int r = 0; r < count; ++r) worker.partials[r * kPartials] += worker.far[r];
 }
 
-// Adds the points' own block, each without itself.
+// Adds the points' own block, each without itself: a few points at a time without any of them, and then
+// their own pairs one by one.
 void DirectDensity::own_block(Worker& worker, DirectSums sums, std::int64_t begin,
                               std::int64_t own) {
   const std::int64_t item = rows_.item();
@@ -249,24 +257,47 @@ void DirectDensity::own_block(Worker& worker, DirectSums sums, std::int64_t begi
   const SampleBlock block{given.columns, worker.weights.data()};
   const DirectSums all = sums;
   sums.blocks = &block;
-  sums.block_count = sums.row_count = 1;
-  for (int r = 0; r < all.row_count; ++r) {
+  sums.block_count = 1;
+  for (int first = 0; first < all.row_count; first += kRowsAtOnce) {
+    sums.row_count = std::min(kRowsAtOnce, all.row_count - first);
     std::copy_n(static_cast<const unsigned char*>(given.weights), kSpan * item,
                 worker.weights.data());
-    std::fill_n(worker.weights.data() + (begin + r - own * kSpan) * item, item, 0);
-    sums.rows = static_cast<const unsigned char*>(all.rows) + r * d_ * item;
-    sums.partials = all.partials + r * kPartials;
-    sums.largest = all.largest + r;
+    std::fill_n(worker.weights.data() + (begin + first - own * kSpan) * item, sums.row_count * item,
+                0);
+    sums.rows = static_cast<const unsigned char*>(all.rows) + first * d_ * item;
+    sums.partials = all.partials + first * kPartials;
+    sums.largest = all.largest + first;
     problem_.kernels().direct(&sums);
+    for (int i = 0; i < sums.row_count; ++i) {
+      for (int j = 0; j < sums.row_count; ++j) {
+        if (i == j) continue;
+        double square = 0;
+        for (int f = 0; f < d_; ++f) {
+          const double t =
+              worker.points[(first + i) * d_ + f] - worker.points[(first + j) * d_ + f];
+          square += t * t;
+        }
+        const double term =
+            problem_.weight(rows_.sample(begin + first + j)) * std::exp2(-rates_[0] * square);
+        sums.partials[i * kPartials] += term;
+        sums.largest[i] = std::max(sums.largest[i], term);
+      }
+    }
   }
 }
 
-// Whether a direct sum is all that is to be known of a row.
-bool DirectDensity::settled(std::int64_t row) const {
-  const double tells = problem_.float64 ? kTellsDouble : kTellsFloat;
-  const double sum = totals_.back().sum(row, 0);
+// The least sum of which it is all that is to be known; rows with less are done again.
+double DirectDensity::tells() const {
+  const bool wide = problem_.float64 && !rows_.ordered();
+  const double least = (wide ? kTellsDouble : kTellsFloat) * total_weight_;
   // Where the largest term is not tracked, it is at most 1.
-  return sum >= tells * total_weight_ && (problem_.kernels().tracks_largest(d_) || sum >= 2.0);
+  return problem_.kernels().tracks_largest(d_) ? least : std::max(least, 2.0);
+}
+
+double DirectDensity::farthest_anchor(const Worker& worker) {
+  double farthest = 0;
+  for (const AnchoredSums& sums : worker.sums) farthest = std::max(farthest, sums.anchor);
+  return farthest;
 }
 
 void DirectDensity::anchored_task(Worker& worker, const Meeting& meeting) {
@@ -274,7 +305,19 @@ void DirectDensity::anchored_task(Worker& worker, const Meeting& meeting) {
   const int count = static_cast<int>(worker.places.size());
   const std::int64_t bandwidths = static_cast<std::int64_t>(rates_.size());
   rows_.load(worker.places, worker.points.data());
-  list_blocks(worker, meeting);
+  worker.box.reset(1, d_);
+  for (int i = 0; i < count * d_; ++i) {
+    double& low = worker.box.low[i % d_];
+    double& high = worker.box.high[i % d_];
+    low = std::min(low, worker.points[i]);
+    high = std::max(high, worker.points[i]);
+  }
+  list_blocks(worker, meeting, worker.box, 0, -kInfinity);
+  const std::vector<double>& nearest = worker.near.nearest;
+  if (rows_.ordered()) {
+    std::stable_sort(worker.blocks.begin(), worker.blocks.end(),
+                     [&](std::int64_t a, std::int64_t b) { return nearest[a] < nearest[b]; });
+  }
   std::fill_n(worker.partials.data(), count * bandwidths * kPartials, 0.0);
   std::fill_n(worker.largest.data(), count * bandwidths, 0.0);
   worker.sums.clear();
@@ -283,7 +326,11 @@ void DirectDensity::anchored_task(Worker& worker, const Meeting& meeting) {
                            worker.largest.data() + r * bandwidths});
   }
   const LogSumKernels& kernels = problem_.kernels();
+  // Beyond the anchor by so much, all samples together do not matter under any bandwidth.
+  const double bits = (problem_.float64 ? kLeftOutDouble : kLeftOutFloat) +
+                      std::log2(total_weight_ / problem_.lightest);
   for (const std::int64_t number : worker.blocks) {
+    if (rows_.ordered() && nearest[number] > farthest_anchor(worker) + bits / rates_[0]) break;
     const SampleBlock block = rows_.block(number);
     const std::int64_t first = number * kSpan;
     const int samples = static_cast<int>(std::min<std::int64_t>(problem_.samples.n - first, kSpan));

@@ -3,8 +3,10 @@
 //
 // With one bandwidth, terms are added up as they are, in the samples' own precision, and rows for which
 // that tells too little are done again in float64, counted from their nearest sample. With several, all
-// rows are, by one pass; but bandwidths follow one another where a far field makes each cheap. Where the
-// walk is ordered, blocks of samples that are proven not to matter are passed over.
+// rows are, by one pass; but bandwidths follow one another where a far field makes each cheap.
+//
+// Where the walk is ordered, blocks of samples that are proven not to matter are passed over: by bounds
+// from boxes, and for anchored sums by the nearest samples found so far.
 #pragma once
 
 #include <cstdint>
@@ -43,26 +45,28 @@ class DirectDensity final : public DensityWalk {
     std::vector<FarGroup> groups;
     std::vector<AnchoredSums> sums;
     NearBlocks::Scratch near;
+    Boxes box;  // of the points at hand
     AlignedBuffer<double> points, squares, far, largest, partials;
     AlignedBuffer<unsigned char> narrow, turned, weights;  // in the samples' type
   };
 
-  bool one() const { return rates_.size() == 1; }
   void begin_pass();
   void begin(Phase phase);
   void finish_phase();
-  void list_blocks(Worker& worker, const Meeting& meeting);
+  double tells() const;
+  void list_blocks(Worker& worker, const Meeting& meeting, const Boxes& points, std::int64_t box,
+                   double floor);
+  static double farthest_anchor(const Worker& worker);
   const void* narrow_points(Worker& worker);
   void direct_task(Worker& worker, const Meeting& meeting);
   void far_sums(Worker& worker, std::int64_t block, int count);
   void own_block(Worker& worker, DirectSums sums, std::int64_t begin, std::int64_t own);
   void anchored_task(Worker& worker, const Meeting& meeting);
-  bool settled(std::int64_t row) const;
 
   DensityProblem problem_;
   int d_;
   DirectRows rows_;
-  bool far_field_;  // bandwidths one by one, with groups of samples as polynomials
+  bool far_field_;  // groups of samples as polynomials
   int parts_ = 1;
 
   Phase phase_ = Phase::rows;
@@ -73,6 +77,7 @@ class DirectDensity final : public DensityWalk {
 
   // Of this pass:
   std::size_t first_bandwidth_ = 0;
+  bool direct_ = false;
   std::vector<double> rates_;
   std::vector<RateGroup> groups_;
   std::unique_ptr<NearBlocks> near_;

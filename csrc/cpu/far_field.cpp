@@ -9,15 +9,30 @@ namespace fastgen::cpu {
 
 namespace {
 
-// A group's samples should lie within about this many bandwidths of its centre.
-constexpr double kReach = 0.6;
-constexpr std::int64_t kSmallestGroup = 128;
+// A group's samples should lie within about this many bandwidths of its centre; float64 asks for smaller
+// errors.
+constexpr double kReachFloat = 0.7, kReachDouble = 0.4;
+constexpr std::int64_t kSmallestGroup = kSpan / 8;
+// Half the diagonal of most spans, in bandwidths, from which few groups are small enough.
+constexpr double kMostReach = 4;
 // Beyond so many bandwidths nothing is a polynomial: powers would overflow.
 constexpr double kFarthest = 64;
 // Operations of a pair of rows, and of a point besides its coefficients: 14 and 20 of AVX-512's.
 constexpr double kPairWork = 14, kPointWork = 20;
 
 int terms_of(int d, int degree) { return d == 1 ? degree + 1 : (degree + 1) * (degree + 2) / 2; }
+
+double scale_of(double rate) { return std::sqrt(2 * 0.69314718055994531 * rate); }
+
+double half_diagonal_square(const Boxes& boxes, std::int64_t box) {
+  double square = 0;
+  for (int f = 0; f < boxes.d; ++f) {
+    const std::int64_t place = f * boxes.count + box;
+    const double half = 0.5 * (boxes.high[place] - boxes.low[place]);
+    square += half * half;
+  }
+  return square;
+}
 
 struct Logs {
   double factorial[kMostDegree + 3];  // log n!
@@ -29,39 +44,47 @@ struct Logs {
 
 }  // namespace
 
+bool FarField::pays(const Boxes& samples, double rate) {
+  std::vector<double> squares(samples.count, 0.0);
+  for (std::int64_t span = 0; span < samples.count; ++span) {
+    squares[span] = half_diagonal_square(samples, span);
+  }
+  const auto middle = squares.begin() + samples.count / 2;
+  std::nth_element(squares.begin(), middle, squares.end());
+  return std::sqrt(*middle) * scale_of(rate) < kMostReach;
+}
+
 FarField::FarField(const DirectRows& rows, int d, double rate, std::int64_t samples)
     : d_(d),
-      scale_(std::sqrt(2 * 0.69314718055994531 * rate)),
+      scale_(scale_of(rate)),
       spans_(rows.sample_boxes().count),
       terms_(d == 1 ? kMostDegree + 1 : far_term(kMostDegree, 0) + 1),
       rows_(rows),
       samples_(samples) {
   FASTGEN_CHECK(d <= kMostFeatures);
-  // The size of groups that suits most spans.
   const Boxes& boxes = rows.sample_boxes();
-  std::vector<double> reach(spans_, 0.0);
+  const double most = rows.narrow() ? kReachFloat : kReachDouble;
+  first_.push_back(0);
   for (std::int64_t span = 0; span < spans_; ++span) {
-    for (int f = 0; f < d; ++f) {
-      const double half = 0.5 * (boxes.high[f * spans_ + span] - boxes.low[f * spans_ + span]);
-      reach[span] += half * half;
+    double reach = std::sqrt(half_diagonal_square(boxes, span)) * scale_;
+    std::int64_t groups = 1;
+    for (; reach > most && groups * kSmallestGroup < kSpan; groups *= 2) {
+      reach *= d == 1 ? 0.5 : 0.70710678118654752;
     }
+    first_.push_back(first_.back() + groups);
   }
-  std::nth_element(reach.begin(), reach.begin() + spans_ / 2, reach.end());
-  double typical = std::sqrt(reach[spans_ / 2]) * scale_;
-  for (groups_ = 1; typical > kReach && groups_ * kSmallestGroup < kSpan; groups_ *= 2) {
-    typical *= d == 1 ? 0.5 : 0.70710678118654752;
-  }
-  centre_.assign(spans_ * groups_ * d, 0.0);
-  reach_.assign(spans_ * groups_, 0.0);
-  coefficients_.reset(spans_ * groups_ * terms_ * rows.item());
+  centre_.assign(first_.back() * d, 0.0);
+  reach_.assign(first_.back(), 0.0);
+  weight_.assign(first_.back(), 0.0);
+  coefficients_.reset(first_.back() * terms_ * rows.item());
 }
 
 void FarField::prepare(std::int64_t span) {
-  const std::int64_t size = kSpan / groups_;
+  const std::int64_t size = kSpan / (first_[span + 1] - first_[span]);
   std::vector<double> sums(terms_);
-  for (std::int64_t g = 0; g < groups_; ++g) {
-    const std::int64_t group = span * groups_ + g;
-    const std::int64_t begin = span * kSpan + g * size, end = std::min(samples_, begin + size);
+  for (std::int64_t group = first_[span]; group < first_[span + 1]; ++group) {
+    const std::int64_t begin = span * kSpan + (group - first_[span]) * size,
+                       end = std::min(samples_, begin + size);
     double x[2] = {}, low[2] = {}, high[2] = {};
     for (std::int64_t i = begin; i < end; ++i) {
       rows_.load_sample(i, x);
@@ -80,6 +103,7 @@ void FarField::prepare(std::int64_t span) {
     double reach = 0;
     for (std::int64_t i = begin; i < end; ++i) {
       const double weight = rows_.load_sample(i, x);
+      weight_[group] += weight;
       double square = 0;
       for (int f = 0; f < d_; ++f) {
         x[f] = (x[f] - centre[f]) * scale_;
@@ -110,27 +134,46 @@ void FarField::prepare(std::int64_t span) {
   }
 }
 
+void FarField::distances(const Boxes& points, std::int64_t box, std::int64_t group, double& least,
+                         double& most) const {
+  double nearest = 0, farthest = 0;
+  for (int f = 0; f < d_; ++f) {
+    const double low = points.low[f * points.count + box] - centre_[group * d_ + f];
+    const double high = points.high[f * points.count + box] - centre_[group * d_ + f];
+    const double gap = std::max(std::max(low, -high), 0.0), reach = std::max(-low, high);
+    nearest += gap * gap;
+    farthest += reach * reach;
+  }
+  least = std::sqrt(nearest) * scale_ * (1 - 0x1p-40);
+  most = std::sqrt(farthest) * scale_ * (1 + 0x1p-40);
+}
+
+double FarField::lower_bound(const Boxes& points, std::int64_t box,
+                             const std::vector<std::int64_t>& spans) const {
+  double sum = 0;
+  for (const std::int64_t span : spans) {
+    for (std::int64_t group = first_[span]; group < first_[span + 1]; ++group) {
+      double least, most;
+      distances(points, box, group, least, most);
+      const double farthest = most + reach_[group];
+      if (farthest < 8) sum += weight_[group] * std::exp(-0.5 * farthest * farthest);
+    }
+  }
+  return sum * (1 - 0x1p-20);
+}
+
 bool FarField::degrees(const Boxes& points, std::int64_t box, std::int64_t span, double log_share,
                        std::vector<FarGroup>& groups) const {
   static const Logs logs;
   const std::size_t before = groups.size();
   double work = 0;
-  for (std::int64_t g = 0; g < groups_; ++g) {
-    const std::int64_t group = span * groups_ + g;
-    if (span * kSpan + g * (kSpan / groups_) >= samples_) break;
-    double nearest = 0, farthest = 0;
+  const std::int64_t size = kSpan / (first_[span + 1] - first_[span]);
+  for (std::int64_t group = first_[span]; group < first_[span + 1]; ++group) {
+    if (span * kSpan + (group - first_[span]) * size >= samples_) break;
     FarGroup found{{}, coefficients_.data() + group * terms_ * rows_.item(), 0};
-    for (int f = 0; f < d_; ++f) {
-      const double c = centre_[group * d_ + f];
-      const double low = points.low[f * points.count + box] - c;
-      const double high = points.high[f * points.count + box] - c;
-      const double gap = std::max(std::max(low, -high), 0.0), reach = std::max(-low, high);
-      nearest += gap * gap;
-      farthest += reach * reach;
-      found.centre[f] = c;
-    }
-    const double least = std::sqrt(nearest) * scale_ * (1 - 0x1p-40);
-    const double most = std::sqrt(farthest) * scale_ * (1 + 0x1p-40);
+    for (int f = 0; f < d_; ++f) found.centre[f] = centre_[group * d_ + f];
+    double least, most;
+    distances(points, box, group, least, most);
     const double z = most * reach_[group];
     bool fits = false;
     for (int p = std::max(2, static_cast<int>(2 * z)); p <= kMostDegree && most < kFarthest; ++p) {

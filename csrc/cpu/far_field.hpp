@@ -24,6 +24,8 @@ class FarField {
 
   FarField(const DirectRows& rows, int d, double rate, std::int64_t samples);
 
+  // Whether groups of samples are small enough for polynomials to pay, at a rate.
+  static bool pays(const Boxes& samples, double rate);
   // 1 / h in the engine's units.
   double scale() const { return scale_; }
 
@@ -31,6 +33,9 @@ class FarField {
   std::int64_t tasks() const { return spans_; }
   void prepare(std::int64_t span);
 
+  // A lower bound on what the listed spans come to at every point in a box.
+  double lower_bound(const Boxes& points, std::int64_t box,
+                     const std::vector<std::int64_t>& spans) const;
   // Groups of a span of samples, and the degree of each for the points in a box; false where taking
   // every pair is cheaper. `share` is the error allowed per unit of weight, to the base e.
   bool degrees(const Boxes& points, std::int64_t box, std::int64_t span, double log_share,
@@ -39,10 +44,15 @@ class FarField {
  private:
   int d_;
   double scale_;
-  std::int64_t spans_, groups_;  // groups of a span
-  std::int64_t terms_;
+  std::int64_t spans_, terms_;
   const DirectRows& rows_;
   std::int64_t samples_;
+  std::vector<std::int64_t> first_;  // group of every span
+  // Least and largest |u| of the points in a box.
+  void distances(const Boxes& points, std::int64_t box, std::int64_t group, double& least,
+                 double& most) const;
+
+  std::vector<double> weight_;                 // of every group
   std::vector<double> centre_, reach_;         // [groups, d], [groups] largest |v|
   AlignedBuffer<unsigned char> coefficients_;  // [groups, terms] in the samples' type
 };

@@ -60,8 +60,8 @@ double NearBlocks::farthest(const Boxes& points, std::int64_t box, Scratch& scra
   return *std::max_element(scratch.farthest.begin(), scratch.farthest.end());
 }
 
-void NearBlocks::find(const Boxes& points, std::int64_t box, std::int64_t own, Scratch& scratch,
-                      std::vector<std::int64_t>& blocks) const {
+void NearBlocks::find(const Boxes& points, std::int64_t box, std::int64_t own, double floor,
+                      Scratch& scratch, std::vector<std::int64_t>& blocks) const {
   const std::int64_t count = samples_.count;
   measure(points, box, scratch);
   const double rate = rates_[0];
@@ -91,6 +91,7 @@ void NearBlocks::find(const Boxes& points, std::int64_t box, std::int64_t own, S
   low = top + std::log2(low);
   low -= 0x1p-20 + 0x1p-45 * std::fabs(low);  // rounding
 
+  low = std::max(low, floor);
   scratch.low = low;
 
   // What each block adds at most, in powers of two below that bound. From the far end, blocks are left

@@ -33,8 +33,9 @@ class NearBlocks {
   };
 
   // Lists the blocks that matter to a box of points, ascending. The points may be the samples of the
-  // block `own`, each of which is then left out of its own sum; -1: they are not.
-  void find(const Boxes& points, std::int64_t box, std::int64_t own, Scratch& scratch,
+  // block `own`, each of which is then left out of its own sum; -1: they are not. Sums of less than
+  // 2^floor may lack more.
+  void find(const Boxes& points, std::int64_t box, std::int64_t own, double floor, Scratch& scratch,
             std::vector<std::int64_t>& blocks) const;
   // The largest squared distance between a box of points and any sample.
   double farthest(const Boxes& points, std::int64_t box, Scratch& scratch) const;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::int64_t kRowsPerTask = 16384;
 // Parts of at most this many rows are halved to the end by one task.
 constexpr std::int64_t kWholePart = 16384;
-constexpr std::int64_t kLeaf = kSpan / 4;
+constexpr std::int64_t kLeaf = kSpan / 8;
 
 }  // namespace
 

@@ -17,7 +17,7 @@ namespace fastgen::cpu {
 
 class RowOrder {
  public:
-  // Blocks of kSpan rows, in each of which those of kPoints and of a quarter are boxes too.
+  // Blocks of kSpan rows, whose halves, quarters and eighths are boxes too.
   RowOrder(const RowView& rows, const Kernels& table, int threads);
 
   // True when the order is known.

@@ -1,0 +1,180 @@
+// Logarithms of Gaussian-kernel sums by definition, and the density engine run to its end.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "cpu/density.hpp"
+#include "tests/check.hpp"
+#include "tests/rows.hpp"
+
+namespace fastgen::test {
+
+using Long = long double;
+using Values = std::vector<double>;
+using cpu::DensityPath;
+
+inline const char* name_of(DensityPath path) {
+  switch (path) {
+    case DensityPath::automatic:
+      return "automatic";
+    case DensityPath::direct:
+      return "direct";
+    case DensityPath::ordered:
+      return "ordered";
+    default:
+      return "tiles";
+  }
+}
+
+// Those that a width has.
+inline std::vector<DensityPath> paths_of(std::int64_t d) {
+  std::vector<DensityPath> paths = {DensityPath::automatic, DensityPath::tiles};
+  if (d <= cpu::kDirectFeatures) paths.push_back(DensityPath::direct);
+  if (d <= cpu::kOrderedFeatures) paths.push_back(DensityPath::ordered);
+  return paths;
+}
+
+struct Densities {
+  Matrix points, samples;
+  Values bandwidths, weights;  // none: all 1
+  bool leave_one_out = false;  // then points are the samples
+};
+
+// Everything by definition.
+struct DensityReference {
+  std::vector<Long> logs, nearest, share;  // [n, bandwidths]: of the nearest sample's exponent, and
+                                           // of the largest term in the sum
+
+  explicit DensityReference(const Densities& problem) {
+    const Matrix &x = problem.points, &y = problem.samples;
+    std::vector<Long> squares(y.n);
+    for (std::int64_t i = 0; i < x.n; ++i) {
+      Long least = std::numeric_limits<Long>::infinity();
+      for (std::int64_t j = 0; j < y.n; ++j) {
+        Long square = 0;
+        for (std::int64_t f = 0; f < x.d; ++f) {
+          const Long t = static_cast<Long>(x.row(i)[f]) - static_cast<Long>(y.row(j)[f]);
+          square += t * t;
+        }
+        squares[j] = square;
+        if (!problem.leave_one_out || i != j) least = std::min(least, square);
+      }
+      for (const double bandwidth : problem.bandwidths) {
+        const Long rate = 0.5L / bandwidth / bandwidth;
+        Long sum = 0, largest = 0;
+        for (std::int64_t j = 0; j < y.n; ++j) {
+          const double e = static_cast<double>((squares[j] - least) * rate);
+          if ((problem.leave_one_out && i == j) || e > 700) continue;
+          // Exponentials in double: 2^-52 of what is to be checked to 2^-33.
+          const Long weight = problem.weights.empty() ? 1.0L : Long{problem.weights[j]};
+          const Long term = weight * std::exp(-e);
+          sum += term;
+          largest = std::max(largest, term);
+        }
+        logs.push_back(std::log(sum) - (sum > 0 ? least * rate : 0));
+        nearest.push_back(sum > 0 ? least * rate : 0);
+        share.push_back(sum > 0 ? largest / sum : 0);
+      }
+    }
+  }
+};
+
+struct DensityRun {
+  DensityPath path = DensityPath::automatic;
+  int threads = 1;
+  double seconds = 3600;
+};
+
+struct DensityResult {
+  Values logs;                          // [n, bandwidths]
+  std::vector<std::int64_t> dominated;  // [bandwidths]
+  std::int64_t calls = 0;
+};
+
+inline DensityResult run_density(const cpu::Kernels& table, const Densities& problem,
+                                 const DensityRun& run) {
+  constexpr std::int64_t kLimit = 100000;
+  cpu::LogSums engine(problem.points.view(), problem.samples.view(), problem.bandwidths,
+                      problem.weights.empty() ? nullptr : problem.weights.data(),
+                      problem.leave_one_out, run.path, table, run.threads);
+  DensityResult result;
+  double fraction = 0;
+  bool rises = true;
+  while (!engine.done() && result.calls < kLimit) {
+    const double now = engine.advance(run.seconds);
+    rises = rises && fraction <= now && now <= 1 && engine.done() == (now == 1);
+    fraction = now;
+    ++result.calls;
+  }
+  CHECK(rises);
+  CHECK(engine.done());
+  CHECK_EQUAL(engine.advance(run.seconds), 1.0);  // and stays there
+  if (!engine.done()) return result;
+  result.logs.assign(problem.points.n * problem.bandwidths.size(), -5.0);
+  result.dominated.assign(problem.bandwidths.size(), -5);
+  engine.log_sums(result.logs.data());
+  engine.dominated(result.dominated.data());
+  return result;
+}
+
+// The largest share of the bound that was seen.
+inline double share_seen[2] = {0, 0};
+
+// Within 1e-5 (float64: 1e-10) and 2^-44 of the nearest sample's exponent.
+inline void check_density(const DensityReference& want, const DensityResult& got,
+                          const Densities& problem) {
+  const bool wide = problem.samples.dtype == DType::float64;
+  const std::size_t bandwidths = problem.bandwidths.size();
+  double worst = 0;
+  std::size_t place = 0;
+  std::vector<std::int64_t> least(bandwidths, 0), most(bandwidths, 0);
+  for (std::size_t i = 0; i < want.logs.size() && i < got.logs.size(); ++i) {
+    const Long limit = (wide ? 1e-10L : 1e-5L) + 0x1p-44L * want.nearest[i];
+    const Long off = std::isinf(want.logs[i]) || want.logs[i] < -1.7e308L
+                         ? (got.logs[i] < -1.7e308 ? 0.0L : 1e30L)
+                         : std::fabs(got.logs[i] - want.logs[i]);
+    const double share = static_cast<double>(off / limit);
+    if (!(share <= worst)) {
+      worst = std::isnan(share) ? 1e30 : share;
+      place = i;
+    }
+    least[i % bandwidths] += want.share[i] > 0.5001L;
+    most[i % bandwidths] += want.share[i] > 0.4999L;
+  }
+  share_seen[wide] = std::max(share_seen[wide], worst);
+  CHECK_EQUAL(got.logs.size(), want.logs.size());
+  if (got.logs.size() != want.logs.size()) return;
+  const About about("point " + show(place / bandwidths) + " bandwidth " +
+                    show(problem.bandwidths[place % bandwidths]) + " got " + show(got.logs[place]) +
+                    ", want " + show(static_cast<double>(want.logs[place])) + " exponent " +
+                    show(static_cast<double>(want.nearest[place])));
+  CHECK_AT_MOST(worst, 1.0);
+  for (std::size_t b = 0; b < bandwidths; ++b) {
+    const About dominated("dominated at bandwidth " + show(problem.bandwidths[b]));
+    CHECK_AT_MOST(static_cast<double>(least[b]), static_cast<double>(got.dominated[b]));
+    CHECK_AT_MOST(static_cast<double>(got.dominated[b]), static_cast<double>(most[b]));
+  }
+}
+
+// Every path by every instruction set, in turns with several threads and interruptions.
+inline void check_paths(const Densities& problem,
+                        const std::vector<const cpu::Kernels*>& tables = all_kernels()) {
+  const DensityReference want(problem);
+  int turn = 0;
+  for (const cpu::Kernels* table : tables) {
+    for (const DensityPath path : paths_of(problem.samples.d)) {
+      ++turn;
+      const About about(std::string(table->name) + " " + name_of(path));
+      check_density(want,
+                    run_density(*table, problem, {path, 1 + turn % 3, turn % 2 ? 0.0 : 3600.0}),
+                    problem);
+    }
+  }
+}
+
+}  // namespace fastgen::test
