@@ -2,7 +2,8 @@
 
 Precision, recall, density, coverage and their kin between real and generated features, with the
 same decisions as direct float64 arithmetic; KID, CMMD and other kernel distances over the full
-samples, with standard errors and p-values; memory in proportion to the number of rows.
+samples, with standard errors and p-values; Gaussian-kernel density, its bandwidth and the
+log-likelihood of held-out rows; memory in proportion to the number of rows.
 
 Examples
 --------
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastgen._errors import BackendUnavailableError
+from fastgen._errors import BackendUnavailableError, DensityWarning
 from fastgen.backend import info
 from fastgen.kernels import (
     Energy,
@@ -30,8 +31,11 @@ from fastgen.kernels import (
     RationalQuadratic,
 )
 from fastgen.metrics.cmmd import cmmd
+from fastgen.metrics.cross_validation import select_bandwidth
+from fastgen.metrics.density import log_density
 from fastgen.metrics.evaluate import evaluate
 from fastgen.metrics.kid import kid
+from fastgen.metrics.likelihood import heldout_log_likelihood
 from fastgen.metrics.membership import membership
 from fastgen.metrics.mmd import mmd
 from fastgen.metrics.neighbours import knn_radii, nearest
@@ -41,7 +45,9 @@ from fastgen.results import (
     KID,
     MMD,
     PRDC,
+    BandwidthSelection,
     Info,
+    LogLikelihood,
     Membership,
     Neighbors,
     PrecisionRecall,
@@ -59,12 +65,15 @@ __all__ = [
     "MMD",
     "PRDC",
     "BackendUnavailableError",
+    "BandwidthSelection",
+    "DensityWarning",
     "Energy",
     "Gaussian",
     "Info",
     "Kernel",
     "KernelSum",
     "Laplacian",
+    "LogLikelihood",
     "Membership",
     "Neighbors",
     "Polynomial",
@@ -74,15 +83,18 @@ __all__ = [
     "__version__",
     "cmmd",
     "evaluate",
+    "heldout_log_likelihood",
     "info",
     "kid",
     "knn_radii",
+    "log_density",
     "membership",
     "mmd",
     "nearest",
     "numpy_reference",
     "prdc",
     "precision_recall",
+    "select_bandwidth",
 ]
 
 

@@ -83,3 +83,19 @@ class KernelSums:
     def float64(self) -> bool: ...
     @property
     def zero_rows(self) -> tuple[int, int]: ...
+
+class LogSums:
+    def __init__(
+        self,
+        points: _Rows,
+        samples: _Rows,
+        bandwidths: list[float],
+        *,
+        weights: _Floats | None,
+        leave_one_out: bool,
+        path: str,
+        isa: str,
+        threads: int,
+    ) -> None: ...
+    def advance(self, seconds: float) -> float: ...
+    def finish(self) -> dict[str, npt.NDArray[Any]]: ...

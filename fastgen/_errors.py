@@ -1,4 +1,4 @@
-"""Exceptions, and the one sentence in which every error of the library is told.
+"""Exceptions and warnings, and the one sentence in which every error of the library is told.
 
 The lowest layer: imports nothing of ours.
 """
@@ -14,6 +14,10 @@ class BackendUnavailableError(RuntimeError):
     Raised for arrays or devices that need a GPU backend and for optional extras; the message names
     the way out.
     """
+
+
+class DensityWarning(UserWarning):
+    """A density says little: at more than half of the points one sample has most of it."""
 
 
 def fail(

@@ -1,4 +1,4 @@
-"""The one validator: whatever the caller passed becomes rows the engines can read.
+"""The one validator: whatever the caller passed becomes rows, or numbers, the engines can read.
 
 Only this module copies or casts. Rows that can be read in place are: any float16/32/64 array in
 native byte order whose features lie side by side, memory-mapped and read-only ones included.
@@ -19,6 +19,7 @@ from fastgen.backend import core
 from fastgen.plan import as_int
 
 Rows2D = npt.NDArray[np.floating[Any]]
+Floats = npt.NDArray[np.float64]
 
 #: Magnitudes above this could overflow when squared and added.
 LARGEST = 2.0**500
@@ -68,7 +69,8 @@ def as_rows(function: str, argument: str, value: object, *, values: bool = True)
         fail(function, argument, "with at least one row and one column", f"shape {array.shape}")
     if len(array) >= _MAX_ROWS:
         fail(function, argument, "with fewer than 2^31 rows", f"shape {array.shape}")
-    rows = _in_place_or_copied(array)
+    native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.float64)
+    rows = _in_place_or_copied(array, native)
     if values and array.dtype.kind == "f":
         check_values(function, argument, rows)
     return rows
@@ -102,6 +104,65 @@ def as_pair(function: str, first: str, x: object, second: str, y: object) -> tup
     if others.shape[1] != d:
         fail(function, second, f"with d = {d} columns like `{first}`", f"shape {others.shape}")
     return rows, others
+
+
+def as_one_dtype(rows: Rows2D, others: Rows2D) -> tuple[Rows2D, Rows2D]:
+    """Give two sets one dtype, for engines that read them together.
+
+    Parameters
+    ----------
+    rows, others : ndarray of shape (n, d) and (m, d)
+        As `as_rows` returns them.
+
+    Returns
+    -------
+    pair of ndarray
+        In the wider of the two dtypes, which holds every number exactly; only the other is copied.
+    """
+    dtype = np.promote_types(rows.dtype, others.dtype)
+    return _in_place_or_copied(rows, dtype), _in_place_or_copied(others, dtype)
+
+
+def as_numbers(function: str, argument: str, value: Any) -> Floats:
+    """Validate numbers that are no set of rows: weights, bandwidths, a matrix.
+
+    Parameters
+    ----------
+    function, argument : str
+        Named in messages.
+    value : number, (nested) sequence of numbers or array
+        Of any shape; float16, float32, float64 or integers.
+
+    Returns
+    -------
+    ndarray, float64
+        A copy of the same shape.
+
+    Raises
+    ------
+    TypeError
+        If `value` does not hold numbers of these types.
+    ValueError
+        If one of them is not finite.
+    BackendUnavailableError
+        If an array is in the memory of a GPU.
+    """
+    if hasattr(value, "__dlpack__"):
+        array = _as_array(function, argument, value)
+        _check_dtype(function, argument, array.dtype)
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError:  # nested sequences of different lengths
+            array = np.empty(0, dtype=object)
+        if array.dtype.kind not in "iuf":
+            condition = "to be a number or an array of numbers"
+            fail(function, argument, condition, _brief(value), error=TypeError)
+    numbers = np.array(array, dtype=np.float64, order="C")
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        fail(function, argument, "to be finite", str(numbers[~finite][0]))
+    return numbers
 
 
 def check_values(function: str, argument: str, rows: Rows2D, threads: int = 1) -> None:
@@ -286,6 +347,11 @@ def _type_name(value: object) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
+def _brief(value: object) -> str:
+    text = repr(value)
+    return f"{_type_name(value)} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
 def _check_dtype(function: str, argument: str, dtype: np.dtype[Any]) -> None:
     if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize <= 8):
         return
@@ -301,8 +367,7 @@ def _check_dtype(function: str, argument: str, dtype: np.dtype[Any]) -> None:
     fail(function, argument, condition, str(dtype), hint, error=TypeError)
 
 
-def _in_place_or_copied(array: npt.NDArray[Any]) -> Rows2D:
-    dtype = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else np.dtype(np.float64)
+def _in_place_or_copied(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> Rows2D:
     row_stride, column_stride = array.strides
     readable = array.dtype.isnative and array.dtype == dtype and array.flags.aligned
     regular = row_stride % dtype.itemsize == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +16,7 @@ from typing import NoReturn
 from fastgen._errors import BackendUnavailableError, fail
 from fastgen.backend import info, version
 from fastgen.demo import demo_rows, demo_table
-from fastgen.metrics.evaluate import DEFAULT, METRICS, evaluate
+from fastgen.metrics.evaluate import CV, DEFAULT, METRICS, evaluate
 from fastgen.report import (
     evaluation_json,
     evaluation_table,
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="fastgen",
         description=(
             "Compare two sets of feature vectors: kernel distances, precision, recall, density, "
-            "coverage."
+            "coverage, log-likelihood."
         ),
     )
     parser.add_argument("--version", action="version", version=f"fastgen {version()}")
@@ -119,6 +120,14 @@ def _parser() -> argparse.ArgumentParser:
         help="whether a point at exactly the radius is inside (default: closed)",
     )
     command.add_argument(
+        "--bandwidth",
+        type=_bandwidth,
+        default=CV,
+        metavar="B",
+        help="of the density of the fake rows, for kde: cv (cross-validation), scott, silverman or "
+        "a number (default: cv)",
+    )
+    command.add_argument(
         "--json", type=Path, metavar="OUT", help="also write the results to this file"
     )
     _add_threads(command)
@@ -149,16 +158,21 @@ def _evaluate(options: argparse.Namespace) -> None:
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         # Told now, not after minutes of work.
         fail("evaluate", "--json", "to be a file in an existing directory", repr(str(out)))
-    reports = evaluate(
-        real=options.real,
-        fake=options.fake,
-        metrics=options.metrics,
-        k=options.k,
-        ties=options.ties,
-        threads=options.threads,
-        memory=options.memory,
-        progress=sys.stderr.isatty(),
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        reports = evaluate(
+            real=options.real,
+            fake=options.fake,
+            metrics=options.metrics,
+            k=options.k,
+            ties=options.ties,
+            bandwidth=options.bandwidth,
+            threads=options.threads,
+            memory=options.memory,
+            progress=sys.stderr.isatty(),
+        )
+    for warning in caught:
+        # Without the line of our source that Python would add: it tells the user nothing.
+        _complain(f"warning: {warning.message}", OK)
     sources = {"real": options.real, "fake": options.fake}
     if out is not None:
         text = evaluation_json(reports, **sources, info=info(), threads=options.threads)
@@ -168,6 +182,13 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
+
+
+def _bandwidth(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # perhaps the name of a rule: `evaluate` knows them
 
 
 def _counts(text: str) -> list[int]:

@@ -7,15 +7,14 @@ go in and come out, since decisions compare squares and the root of a square is 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import arrays, sums
+from fastgen import arrays, densities, plan, sums
 from fastgen._errors import fail
+from fastgen.bandwidths import as_weights, as_widths
 from fastgen.kernels import Polynomial, as_kernels
 from fastgen.session import Options, Rows, Session
 
@@ -229,6 +228,61 @@ def kernel_sums(
         return sums.row_sums(session, rows, pool, kernels[0].resolved(rows.d, median))
 
 
+def log_kernel_sums(
+    x: object,
+    y: object = None,
+    bandwidth: npt.ArrayLike = 1.0,
+    *,
+    weights: object = None,
+    **options: Unpack[Options],
+) -> Floats:
+    """Return the logarithm of the sum of a Gaussian kernel over the pairs of each row.
+
+    Parameters
+    ----------
+    x : array of shape (n, d) or Rows
+        One sum for each row.
+    y : array of shape (m, d) or Rows, optional
+        Rows to sum over. Default: `x` itself, where a row is left out by its index.
+    bandwidth : float or array of shape (b,), default 1.0
+        Positive; all of them in one pass.
+    weights : array of shape (m,), optional
+        Of the rows to sum over: at least 0 and not all 0. Default: 1 for each.
+    **options
+        See `session.Session`; `path` is one of `plan.DENSITY_PATHS`.
+
+    Returns
+    -------
+    array of shape (n,) or (n, b), float64
+        ``log sum_j w_j exp(-|x_i - y_j|^2 / 2 h^2)``, natural; accurate to ``1e-5 + 2^-44 E`` for
+        float16 and float32 rows and ``1e-10 + 2^-44 E`` for float64, E the nearest row's exponent.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        If an argument does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastgen.pairwise import log_kernel_sums
+    >>> log_kernel_sums(np.array([[0.0]]), np.array([[300.0], [300.0]]), 3.0).round(6)
+    array([-4999.306853])
+    """
+    with Session("log_kernel_sums", paths=plan.DENSITY_PATHS, **options) as session:
+        widths = as_widths("log_kernel_sums", "bandwidth", bandwidth)
+        rows, others = _two_sets("log_kernel_sums", x, x if y is None else y)
+        plan.check_density_path("log_kernel_sums", session.path, rows.d)
+        if y is None and rows.n < 2:
+            fail("log_kernel_sums", "x", "with at least 2 rows without `y`", str(rows.n))
+        relative, largest = as_weights("log_kernel_sums", weights, others.n, y is None)
+        points = None if y is None else rows
+        densities.require_memory(session, points, others, widths.size, weights=relative)
+        values, _ = densities.log_sums(session, points, others, np.atleast_1d(widths), relative)
+        values += np.log(largest)
+        return values if widths.ndim else values[:, 0]
+
+
 def two_samples(
     session: Session, first: str, x: object, second: str, y: object, at_least: int
 ) -> tuple[Rows, Rows]:
@@ -262,116 +316,6 @@ def two_samples(
             fail(function, name, f"with at least {at_least} rows", str(len(one)))
         arrays.check_values(function, name, one, session.threads)
     return Rows(rows, first), Rows(others, second)
-
-
-@dataclass(frozen=True, eq=False)
-class Neighbourhood:
-    """Who lies in whose balls, for one k: all that precision, recall and their kin rest on.
-
-    Attributes
-    ----------
-    k : int
-        Radii are distances to the k-th nearest row of the same set.
-    sq_radii_real : array of shape (n,), float64
-        Squared radii of the balls around real rows.
-    fakes_in_real_ball : array of shape (n,), int64
-        Fake rows in the ball around each real row.
-    real_balls_of_fake : array of shape (m,), int64
-        Real balls that hold each fake row.
-    fake_balls_of_real : array of shape (n,), int64
-        Fake balls that hold each real row.
-    """
-
-    k: int
-    sq_radii_real: Floats
-    fakes_in_real_ball: Integers
-    real_balls_of_fake: Integers
-    fake_balls_of_real: Integers
-
-
-def neighbourhoods(
-    session: Session, real: Rows, fake: Rows, counts: Sequence[int], ties: str
-) -> list[Neighbourhood]:
-    """Compute radii of both sets and what their balls hold of each other: three joins.
-
-    Parameters
-    ----------
-    session : Session
-        How to run.
-    real : Rows of shape (n, d)
-        Reference set.
-    fake : Rows of shape (m, d)
-        Generated set.
-    counts : sequence of int
-        Values of k, all served by the same joins.
-    ties : {"closed", "open"}
-        Whether a row at exactly the radius is inside.
-
-    Returns
-    -------
-    list of Neighbourhood
-        One for each entry of `counts`, in that order.
-    """
-    distinct = sorted(set(counts))
-    radii = []
-    for rows in (real, fake):
-        squares, _ = session.sq_knn(rows, None, distinct)
-        radii.append(np.ascontiguousarray(squares.T))
-    balls = session.ball_counts(real, fake, radii[0], radii[1], ties=ties)
-    by_k = {
-        k: Neighbourhood(
-            k=k,
-            sq_radii_real=radii[0][row],
-            fakes_in_real_ball=balls["y_in_x"][row],
-            real_balls_of_fake=balls["x_balls_of_y"][row],
-            fake_balls_of_real=balls["y_balls_of_x"][row],
-        )
-        for row, k in enumerate(distinct)
-    }
-    return [by_k[k] for k in counts]
-
-
-def real_and_fake(
-    session: Session, real: object, fake: object, k: object, ties: object
-) -> tuple[Rows, Rows, list[int], bool]:
-    """Validate what every metric of balls takes.
-
-    Parameters
-    ----------
-    session : Session
-        Names the function.
-    real, fake : array of shape (n, d) and (m, d)
-        The two sets.
-    k : int or sequence of int
-        Neighbours, from 1 to min(n, m) - 1.
-    ties : {"closed", "open"}
-        Rule for rows at exactly the radius.
-
-    Returns
-    -------
-    real, fake : Rows
-        Validated.
-    counts : list of int
-        Values of k.
-    many : bool
-        Whether `k` was a sequence.
-
-    Raises
-    ------
-    TypeError, ValueError, BackendUnavailableError
-        If an argument does not fit.
-    """
-    function = session.function
-    rows, others = arrays.as_pair(function, "real", real, "fake", fake)
-    arrays.check_has_neighbours(function, "real", rows)
-    arrays.check_has_neighbours(function, "fake", others)
-    upper = min(len(rows), len(others)) - 1
-    counts, many = arrays.as_neighbour_counts(function, k, upper, "min(n, m)-1")
-    arrays.check_ties(function, ties)
-    session.require_memory([rows, others], max(counts))
-    arrays.check_values(function, "real", rows, session.threads)
-    arrays.check_values(function, "fake", others, session.threads)
-    return Rows(rows, "real"), Rows(others, "fake"), counts, many
 
 
 def _two_sets(function: str, x: object, y: object) -> tuple[Rows, Rows]:

@@ -5,9 +5,10 @@ Numbers in, numbers out; no arrays.
 
 from __future__ import annotations
 
+import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fastgen._errors import fail
 
@@ -71,7 +72,7 @@ def choose_path(n: int, m: int, d: int, k: int = 0) -> str:
     return "scan" if k > LARGEST_LIST_K else "auto"
 
 
-def check_path(function: str, path: str | None) -> str | None:
+def check_path(function: str, path: str | None, known: Collection[str] = PATHS) -> str | None:
     """Check a path that a caller forces.
 
     Parameters
@@ -79,7 +80,9 @@ def check_path(function: str, path: str | None) -> str | None:
     function : str
         Named in the message.
     path : str or None
-        One of `PATHS`, or None to let the planner choose.
+        One of the known ones, or None to let the planner choose.
+    known : collection of str, default PATHS
+        The paths that serve this function.
 
     Returns
     -------
@@ -91,8 +94,8 @@ def check_path(function: str, path: str | None) -> str | None:
     ValueError
         If there is no such path.
     """
-    if path is not None and path not in PATHS:
-        fail(function, "path", f"to be one of {', '.join(PATHS)}", repr(path))
+    if path is not None and path not in known:
+        fail(function, "path", f"to be one of {', '.join(known)}", repr(path))
     return path
 
 
@@ -169,6 +172,71 @@ def sum_bytes_needed(
     total += min(packed, 2 * max(_WINDOW_BYTES, 8 * 64 * d))
     total += 24 * d * min(258, -(-rows // 256) + 2) + 64 * d
     return total + rows * (24 + 3 * labels) + (chosen + 128) * (48 + 120 * kernels)
+
+
+#: Paths of the density engine, and the most features that each serves. Beyond 16, differences cost
+#: more than products; beyond 8, blocks of neighbouring rows are so wide that none can be skipped.
+DENSITY_PATHS: dict[str, float] = {"auto": math.inf, "direct": 16, "tiles": math.inf, "ordered": 8}
+
+_DENSITY_BLOCK = 1024  # samples, to which their copies are padded
+
+
+def check_density_path(function: str, path: str | None, d: int) -> None:
+    """Check that a path of the density engine serves so many features.
+
+    Parameters
+    ----------
+    function : str
+        Named in the message.
+    path : str or None
+        One of `DENSITY_PATHS`, or None to let the engine choose.
+    d : int
+        Features.
+
+    Raises
+    ------
+    ValueError
+        If there is no such path for this d.
+    """
+    known = [name for name, most in DENSITY_PATHS.items() if d <= most]
+    if path is not None and path not in known:
+        fail(function, "path", f"to be one of {', '.join(known)} for d = {d}", repr(path))
+
+
+def density_bytes_needed(
+    n: int, m: int, d: int, bandwidths: int, threads: int, path: str | None = None, copied: int = 0
+) -> int:
+    """Estimate the memory that a pass of the density engine takes beyond its inputs, from above.
+
+    Parameters
+    ----------
+    n, m : int
+        Points and samples.
+    d : int
+        Features.
+    bandwidths : int
+        Bandwidths of the pass.
+    threads : int
+        Threads of the call.
+    path : str, optional
+        One of `DENSITY_PATHS`; None lets the engine choose.
+    copied : int, default 0
+        Bytes of rows that are cast, whitened or picked before the pass.
+
+    Returns
+    -------
+    int
+        Bytes: a fixed part; 3 MB of scratch per thread; packed rows, at 8 bytes per number, all of
+        them where differences are taken and two windows where products are; 64 bytes per row for
+        its norm and its place in the order; 24 bytes per point and bandwidth for sums and results.
+    """
+    if path != "tiles" and d <= DENSITY_PATHS["direct"]:
+        packed = 8 * d * (n + m + 2 * _DENSITY_BLOCK)
+    else:
+        packed = 8 * (n + m + 2 * _DENSITY_BLOCK) * -(-d // 128) * 128
+        packed = min(packed, 2 * max(_WINDOW_BYTES, 8 * 64 * d))
+    total = _FIXED_BYTES + threads * ((3 << 20) + 8 * d) + packed + 64 * (n + m)
+    return total + 24 * n * bandwidths + copied
 
 
 def require_memory(function: str, budget: int | None, needed: int) -> None:

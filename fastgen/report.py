@@ -4,7 +4,7 @@ The JSON document of ``fastgen evaluate --json`` is an object with these members
 may add members, and changes the schema's number if it removes one or changes its meaning::
 
     {
-      "schema": "fastgen.evaluate/2",
+      "schema": "fastgen.evaluate/3",
       "version": "0.1.0",                 version of fastgen
       "instruction_set": "avx512vnni",    what the distances were computed with
       "threads": 2,                       default number of threads, or the one asked for
@@ -19,21 +19,23 @@ may add members, and changes the schema's number if it removes one or changes it
             "cmmd": {"value": 0.61, "standard_error": 0.02, "p_value": null,
                      "n": 1000, "m": 900},
             "prdc": {"precision": 0.9, "recall": 0.8, "density": 1.0, "coverage": 0.9},
-            "precision_recall": {"precision": 0.9, "recall": 0.8, "f_score": 0.847}
+            "precision_recall": {"precision": 0.9, "recall": 0.8, "f_score": 0.847},
+            "kde": {"mean": -83.1, "standard_error": 0.2, "bits_per_dim": 1.87}
           },
           "n": 1000,                      rows of the real set
           "m": 900,                       rows of the fake set
           "d": 64,                        features of a row
           "k": 5,                         neighbours that set a radius
           "ties": "closed",               or "open"
+          "bandwidth": 0.93,              of kde, given or chosen
           "seconds": {"kid": 0.1, "mmd": 0.0, ...}    by metric; shared work counts once
         }
       ]
     }
 
-"k" and "ties" are null where no metric asked for uses radii (prdc and precision_recall do). Every
-number is finite and written so that reading it gives the same float64 back; what has no finite
-value, such as a standard error of fewer than 4 rows, is null.
+"k" and "ties" are null where no metric asked for uses radii (prdc and precision_recall do), and
+"bandwidth" is null without kde. Every number is finite and written so that reading it gives the
+same float64 back; what has no finite value, such as a standard error of fewer than 4 rows, is null.
 """
 
 from __future__ import annotations
@@ -47,14 +49,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastgen._errors import BackendUnavailableError
-from fastgen.results import KID, MMD, Info, Report, Result
+from fastgen.results import KID, MMD, Info, LogLikelihood, Report, Result
 
-SCHEMA = "fastgen.evaluate/2"
+SCHEMA = "fastgen.evaluate/3"
 
 _NOTES = {
     "kid": "kid: full sample; std is the standard error",
     "mmd": "mmd: squared, unbiased, with the kernel of kid",
     "cmmd": "cmmd: times 1000; made for CLIP embeddings",
+    "kde": "kde: log-density of the real rows under the fake ones, in nats",
 }
 _IN_TITLE = ("n", "m")
 
@@ -155,15 +158,17 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
     Returns
     -------
     Table
-        Shares of rows with four decimals, kernel distances with four significant digits, "-" for
-        what cannot be computed. One column where nothing depends on k.
+        Shares of rows with four decimals, kernel distances with four significant digits and
+        log-likelihoods with six, "-" for what cannot be computed. One column where nothing depends
+        on k.
 
     Examples
     --------
     >>> from fastgen import PRDC, Report
     >>> from fastgen.report import evaluation_table
     >>> prdc = PRDC(precision=1.0, recall=0.5, density=1.25, coverage=0.75)
-    >>> report = Report({"prdc": prdc}, n=4, m=2, d=8, k=1, ties="closed", seconds={"prdc": 0.1})
+    >>> sizes = {"n": 4, "m": 2, "d": 8, "k": 1, "ties": "closed", "bandwidth": None}
+    >>> report = Report({"prdc": prdc}, **sizes, seconds={"prdc": 0.1})
     >>> evaluation_table([report], real="r.npy", fake="f.npy").rows[1]
     ['prdc', 'recall', '0.5000']
     """
@@ -177,13 +182,17 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
     ]
     seconds = sum(sum(report.seconds.values()) for report in reports)
     notes = [_NOTES[metric] for metric in first.metrics if metric in _NOTES]
-    last = f"{seconds:.2f} s" if first.ties is None else f"ties: {first.ties}; {seconds:.2f} s"
+    last = [f"{seconds:.2f} s"]
+    if first.bandwidth is not None:
+        last.insert(0, f"bandwidth: {first.bandwidth:.4g}")
+    if first.ties is not None:
+        last.insert(0, f"ties: {first.ties}")
     return Table(
         title=f"real: {real} ({first.n} x {first.d})   fake: {fake} ({first.m} x {first.d})",
         columns=["metric", "value", *(_heading(report) for report in shown)],
         rows=rows,
         labels=2,
-        notes=[*notes, last],
+        notes=[*notes, "; ".join(last)],
     )
 
 
@@ -214,7 +223,8 @@ def evaluation_json(
     >>> from fastgen import PRDC, Report, info
     >>> from fastgen.report import evaluation_json
     >>> prdc = PRDC(precision=1.0, recall=0.5, density=1.25, coverage=0.75)
-    >>> report = Report({"prdc": prdc}, n=4, m=2, d=8, k=1, ties="closed", seconds={"prdc": 0.1})
+    >>> sizes = {"n": 4, "m": 2, "d": 8, "k": 1, "ties": "closed", "bandwidth": None}
+    >>> report = Report({"prdc": prdc}, **sizes, seconds={"prdc": 0.1})
     >>> text = evaluation_json([report], real="r.npy", fake="f.npy", info=info())
     >>> json.loads(text)["reports"][0]["metrics"]["prdc"]["density"]
     1.25
@@ -273,6 +283,8 @@ def _cell(result: Result, name: str) -> str:
     value = result.to_dict()[name]
     if math.isnan(value):
         return "-"
+    if isinstance(result, LogLikelihood):
+        return f"{value:.6g}"
     return f"{value:.4g}" if isinstance(result, (KID, MMD)) else f"{value:.4f}"
 
 

@@ -173,6 +173,44 @@ class KID(Result):
     std: float
 
 
+@dataclass(frozen=True, eq=False)
+class BandwidthSelection(Result):
+    """What cross-validation chose.
+
+    Attributes
+    ----------
+    bandwidth : float
+        The candidate with the highest score, the first of equals.
+    candidates : array of shape (c,), float64
+        Bandwidths that were tried, in the order given.
+    scores : array of shape (c,), float64
+        Mean log-density of the rows left out under each, in nats.
+    """
+
+    bandwidth: float
+    candidates: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LogLikelihood(Result):
+    """How likely held-out rows are under a density.
+
+    Attributes
+    ----------
+    mean : float
+        Mean log-density of the rows, in nats.
+    standard_error : float
+        Of that mean, over the rows (divisor n - 1); NaN for one row.
+    bits_per_dim : float
+        ``-mean / (d log 2)``.
+    """
+
+    mean: float
+    standard_error: float
+    bits_per_dim: float
+
+
 @dataclass(frozen=True)
 class Report(Result):
     """Several metrics of one pair of sets.
@@ -194,6 +232,8 @@ class Report(Result):
         Number of neighbours that the radii were taken from; None if no metric uses radii.
     ties : str or None
         "closed" (a row at exactly the radius is inside) or "open"; None if no metric uses radii.
+    bandwidth : float or None
+        Of the kernel density that "kde" took, given or chosen; None without it.
     seconds : dict of str to float
         Wall-clock seconds by metric name. Work that several metrics or several reports of one call
         share is counted once, in the first of them.
@@ -205,6 +245,7 @@ class Report(Result):
     d: int
     k: int | None
     ties: str | None
+    bandwidth: float | None
     seconds: dict[str, float]
 
 

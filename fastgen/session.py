@@ -6,7 +6,7 @@ fifth of a second, finish.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self, TypedDict, TypeVar
 
@@ -137,9 +137,11 @@ class Session:
     isa : str, optional
         Instruction set; default see `backend.instruction_set`.
     path : str, optional
-        One of `plan.PATHS`; None lets the planner choose.
+        One of `paths`; None lets the planner choose.
     counters : dict, optional
         The engines' counters are added to it.
+    paths : collection of str, default plan.PATHS
+        Those that serve this function.
 
     Raises
     ------
@@ -158,13 +160,14 @@ class Session:
         isa: str | None = None,
         path: str | None = None,
         counters: dict[str, int] | None = None,
+        paths: Collection[str] = plan.PATHS,
     ) -> None:
         self.function = function
         backend.require_cpu(function, device)
         self.threads = backend.thread_count(function, threads)
         self.memory = plan.parse_memory(function, memory)
         self.isa = backend.instruction_set(function, isa)
-        self.path = plan.check_path(function, path)
+        self.path = plan.check_path(function, path, paths)
         self.progress = Progress(function, progress)
         self.counters = counters
 

@@ -16,7 +16,8 @@ from fastgen import numpy_reference, pairwise, progress, session
 
 # Take `k`, and `real` and `fake`; the others have tests of their own in test_kernel_metrics.py.
 METRICS = ("prdc", "precision_recall", "membership", "evaluate")
-FUNCTIONS = ("knn_radii", "nearest", *METRICS, "mmd", "kid", "cmmd")
+DENSITIES = ("log_density", "select_bandwidth", "heldout_log_likelihood")
+FUNCTIONS = ("knn_radii", "nearest", *METRICS, "mmd", "kid", "cmmd", *DENSITIES)
 OPTIONS = {"threads": None, "device": None, "progress": False, "memory": None}
 
 
@@ -78,6 +79,7 @@ def test_types_of_results(real, fake):
         fastgen.precision_recall(real=real, fake=fake),
         fastgen.kid(real=real, fake=fake),
         fastgen.kid(real=real, fake=fake, subsets=2, subset_size=9),
+        fastgen.heldout_log_likelihood(real, fake, 4.0),
     ):
         for field in dataclasses.fields(result):
             assert type(getattr(result, field.name)) is float
@@ -125,6 +127,8 @@ def all_results(real, fake):
     yield fastgen.mmd(real, fake)
     yield fastgen.kid(real=real, fake=fake)
     yield fastgen.cmmd(real=real, fake=fake)
+    yield fastgen.select_bandwidth(fake, [2.0, 4.0])
+    yield fastgen.heldout_log_likelihood(real, fake, 4.0)
     yield fastgen.info()
 
 
@@ -242,6 +246,7 @@ def test_counters_add_up(real):
 # --- progress -------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::fastgen.DensityWarning")
 @pytest.mark.parametrize("d", [3, 20])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_progress_rises_to_one(name, d):
@@ -251,8 +256,8 @@ def test_progress_rises_to_one(name, d):
         getattr(fastgen, name)(real=real, fake=fake, k=[2, 3], progress=told.append)
     elif name in ("kid", "cmmd"):
         getattr(fastgen, name)(real=real, fake=fake, progress=told.append)
-    elif name == "mmd":
-        fastgen.mmd(real, fake, progress=told.append)
+    elif name in ("mmd", "log_density", "heldout_log_likelihood"):
+        getattr(fastgen, name)(real, fake, progress=told.append)
     else:
         getattr(fastgen, name)(real, progress=told.append)
     assert told == sorted(told)

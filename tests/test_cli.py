@@ -114,6 +114,35 @@ def test_evaluate_prints_every_metric_in_the_order_asked_for(sets, capsys):
     assert ("mmd", "p_value") not in found
 
 
+@pytest.mark.filterwarnings("ignore::fastgen.DensityWarning")
+@pytest.mark.parametrize("given", [None, "cv", "scott", "silverman", "1.5"])
+def test_evaluate_takes_a_bandwidth(sets, capsys, tmp_path, given):
+    out = tmp_path / "report.json"
+    options = [] if given is None else ["--bandwidth", given]
+    command = ["evaluate", "real.npy", "fake.npy", "--metrics", "kde", "--json", str(out), *options]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out
+    (report,) = json.loads(out.read_text(encoding="utf-8"))["reports"]
+    chosen = fastgen.select_bandwidth(sets[1]).bandwidth
+    expected = {"scott": M ** (-1 / (D + 4)), "silverman": (M * (D + 2) / 4) ** (-1 / (D + 4))}
+    bandwidth = expected.get(given, 1.5 if given == "1.5" else chosen)
+    assert report["bandwidth"] == pytest.approx(bandwidth, rel=1e-12)
+    found = fastgen.heldout_log_likelihood(*sets, report["bandwidth"])
+    assert report["metrics"] == {"kde": found.to_dict()}
+    assert f"bandwidth: {bandwidth:.4g}; " in shown
+    rows = {name: cells for (_, name), cells in numbers(shown).items()}
+    assert rows == {k: [pytest.approx(v, rel=1e-5)] for k, v in found.to_dict().items()}
+
+
+def test_warnings_are_one_line(sets):
+    command = ["evaluate", "real.npy", "fake.npy", "--metrics", "kde,kid", "--bandwidth", "0.01"]
+    done = run(*command)
+    assert done.returncode == 0
+    assert done.stderr.startswith("fastgen: warning: evaluate: one sample has more than half ")
+    assert done.stderr.count("\n") == 1
+    assert "kde" in done.stdout
+
+
 @pytest.mark.parametrize("ties", ["closed", "open"])
 def test_evaluate_follows_the_tie_rule(tmp_path, monkeypatch, capsys, ties):
     monkeypatch.chdir(tmp_path)
@@ -157,7 +186,8 @@ def test_evaluate_writes_the_documented_json(sets, tmp_path):
     expected = fastgen.evaluate(real=sets[0], fake=sets[1], k=[3, 5])
     for found, report in zip(reports, expected, strict=True):
         wanted = report.to_dict()
-        assert list(found) == list(wanted) == ["metrics", "n", "m", "d", "k", "ties", "seconds"]
+        keys = ["metrics", "n", "m", "d", "k", "ties", "bandwidth", "seconds"]
+        assert list(found) == list(wanted) == keys
         assert list(found.pop("seconds")) == list(wanted.pop("seconds"))
         assert found == wanted
 
@@ -172,7 +202,7 @@ def test_json_stays_valid_where_there_is_no_number(sets, tmp_path):
         raise AssertionError(f"{name} is no JSON")
 
     (report,) = json.loads(out.read_text(encoding="utf-8"), parse_constant=refuse)["reports"]
-    assert (report["k"], report["ties"]) == (None, None)
+    assert (report["k"], report["ties"], report["bandwidth"]) == (None, None, None)
     assert report["metrics"]["kid"]["std"] is None
     assert report["metrics"]["mmd"]["standard_error"] is None
     assert report["metrics"]["mmd"]["p_value"] is None
@@ -187,6 +217,7 @@ def test_evaluate_takes_threads_and_memory(sets, capsys):
     assert numbers(capsys.readouterr().out) == expected
 
 
+KDE = ["real.npy", "fake.npy", "--metrics", "kde"]
 BAD_INPUT = {
     "missing file": (["missing.npy", "fake.npy"], "missing.npy"),
     "directory": ([".", "fake.npy"], "directory"),
@@ -212,6 +243,9 @@ BAD_INPUT = {
     "zero row": (["real.npy", "zero.npy", "--metrics", "cmmd"], "`fake`"),
     "no metric": (["real.npy", "fake.npy", "--metrics", ""], "metric"),
     "unknown ties": (["real.npy", "fake.npy", "--ties", "half"], "half"),
+    "unknown bandwidth": ([*KDE, "--bandwidth", "wide"], "wide"),
+    "bandwidth of zero": ([*KDE, "--bandwidth", "0"], "above 0"),
+    "one fake row": (["real.npy", "one.npy", *KDE[2:]], "2 rows"),
     "no threads": (["real.npy", "fake.npy", "--threads", "0"], "`threads`"),
     "memory": (["real.npy", "fake.npy", "--memory", "lots"], "`memory`"),
     "unknown option": (["real.npy", "fake.npy", "--speed", "9"], "--speed"),

@@ -317,7 +317,7 @@ def test_a_budget_that_is_too_small_says_what_is_enough():
 
 
 def test_unusable_metrics():
-    known = "kid, mmd, cmmd, prdc, precision_recall"
+    known = "kid, mmd, cmmd, prdc, precision_recall, kde"
     start = f"evaluate: expected `metrics` to be a sequence of {known}, got"
     for metrics, error, got in (
         (["prdc", "fido"], ValueError, "'fido'"),
@@ -328,6 +328,26 @@ def test_unusable_metrics():
     ):
         with fails(error, f"{start} {got}"):
             fastgen.evaluate(real=X, fake=Y, k=1, metrics=metrics)
+
+
+def test_unusable_bandwidth_of_a_report():
+    start = "evaluate: expected `bandwidth`"
+    for bandwidth, error, text in (
+        ("wide", ValueError, 'to be a number, "cv", "scott" or "silverman", got \'wide\''),
+        (0, ValueError, "above 0, got 0.0"),
+        (np.inf, ValueError, "to be finite, got inf"),
+        ([1.0], TypeError, "to be one number, got [1.0]"),
+        (None, TypeError, "to be one number, got None"),
+        (True, TypeError, "to be a number or an array of numbers, got bool True"),
+    ):
+        with fails(error, f"{start} {text}"):
+            fastgen.evaluate(real=X, fake=Y, metrics=["kde"], bandwidth=bandwidth)
+        fastgen.evaluate(real=X, fake=Y, metrics=["kid"], bandwidth=bandwidth)
+    with fails(ValueError, "evaluate: expected `fake` with at least 2 rows, got 1"):
+        fastgen.evaluate(real=X, fake=Y[:1], metrics=["kde"])
+    text = "evaluate: expected `fake` that differ, or another `bandwidth`, got equal rows"
+    with fails(ValueError, text):
+        fastgen.evaluate(real=X, fake=np.ones((3, 4)), metrics=["kde"])
 
 
 def test_unusable_environment(monkeypatch):

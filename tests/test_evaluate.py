@@ -31,16 +31,22 @@ def test_report(real, fake):
     assert list(report.seconds) == list(report.metrics)
     assert all(seconds >= 0 for seconds in report.seconds.values())
     plain = report.to_dict()
-    assert list(plain) == ["metrics", "n", "m", "d", "k", "ties", "seconds"]
+    assert list(plain) == ["metrics", "n", "m", "d", "k", "ties", "bandwidth", "seconds"]
+    assert plain["bandwidth"] is None
     assert plain["metrics"]["prdc"] == report.metrics["prdc"].to_dict()
 
 
+@pytest.mark.filterwarnings("ignore::fastgen.DensityWarning")
 def test_report_with_every_metric(real, fake):
-    names = ["cmmd", "precision_recall", "mmd", "prdc", "kid"]
+    names = ["cmmd", "precision_recall", "mmd", "kde", "prdc", "kid"]
+    chosen = fastgen.select_bandwidth(fake)
     reports = fastgen.evaluate(real=real, fake=fake, metrics=names, k=[2, 7])
     for report, k in zip(reports, [2, 7], strict=True):
         assert list(report.metrics) == list(report.seconds) == names
         assert report.metrics["mmd"] == fastgen.mmd(real, fake)
+        assert report.bandwidth == chosen.bandwidth
+        found = fastgen.heldout_log_likelihood(real, fake, chosen.bandwidth)
+        assert report.metrics["kde"] == found
         for name in ("kid", "cmmd"):
             assert report.metrics[name] == getattr(fastgen, name)(real=real, fake=fake)
         for name in ("prdc", "precision_recall"):
@@ -69,6 +75,16 @@ def test_report_without_balls_knows_no_k(real, fake):
     for name in ("mmd", "kid"):
         with pytest.raises(ValueError, match=r"^evaluate: expected `real` .*2 rows"):
             fastgen.evaluate(real=real[:1], fake=fake[:1], metrics=[name, "cmmd"])
+
+
+@pytest.mark.filterwarnings("ignore::fastgen.DensityWarning")
+@pytest.mark.parametrize("given", ["scott", "silverman", 0.7, np.float32(2.0), np.array(3)])
+def test_report_with_a_given_bandwidth(real, fake, given):
+    report = fastgen.evaluate(real=real, fake=fake[:1], metrics=["kde"], bandwidth=given)
+    found = fastgen.heldout_log_likelihood(real, fake[:1], given)
+    assert report.metrics["kde"] == found
+    assert report.metrics["kde"] == fastgen.heldout_log_likelihood(real, fake[:1], report.bandwidth)
+    assert (report.k, report.ties, type(report.bandwidth)) == (None, None, float)
 
 
 def test_reports_of_several_k_count_shared_seconds_once(real, fake):

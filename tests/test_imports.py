@@ -57,6 +57,8 @@ fastgen.evaluate(real=x, fake=x[::-1] + 1, progress=lambda fraction: None)
 fastgen.membership(real=x, fake=x)
 fastgen.mmd(x, x + 1, [fastgen.Gaussian("median"), fastgen.Energy()], permutations=9)
 fastgen.cmmd(real=x, fake=x)
+fastgen.heldout_log_likelihood(x, x[:200], fastgen.select_bandwidth(x).bandwidth)
+fastgen.log_density(x, x, [1.0, 2.0])
 print(*[name for name in {HEAVY} if name in sys.modules])
 """
     assert run(code, tmp_path).split() == []
@@ -102,4 +104,6 @@ def test_functions_are_not_shadowed_by_modules():
     for path in PACKAGE.joinpath("metrics").glob("*.py"):
         assert not inspect.ismodule(getattr(fastgen, path.stem, None))
     for name in ("cmmd", "evaluate", "kid", "knn_radii", "membership", "mmd", "nearest", "prdc"):
+        assert inspect.isfunction(getattr(fastgen, name))
+    for name in ("log_density", "select_bandwidth", "heldout_log_likelihood"):
         assert inspect.isfunction(getattr(fastgen, name))

@@ -8,16 +8,20 @@ from collections.abc import Callable, Sequence
 from typing import overload
 
 import numpy as np
+import numpy.typing as npt
 
-from fastgen import pairwise, sums
+from fastgen import balls, densities, pairwise, sums
 from fastgen._errors import fail
+from fastgen.balls import Neighbourhood
+from fastgen.bandwidths import RULES, as_bandwidths
 from fastgen.estimators import KernelSums
 from fastgen.kernels import Kernel
-from fastgen.metrics import cmmd, kid, mmd, prdc, precision_recall
-from fastgen.pairwise import Neighbourhood
+from fastgen.metrics import cmmd, cross_validation, kid, likelihood, mmd, prdc, precision_recall
 from fastgen.progress import ProgressLike
 from fastgen.results import Report, Result
-from fastgen.session import Session
+from fastgen.session import Rows, Session
+
+Floats = npt.NDArray[np.float64]
 
 #: Metrics of balls, which reduce the same counts.
 OF_BALLS: dict[str, Callable[[Neighbourhood], Result]] = {
@@ -39,8 +43,11 @@ PASSES: dict[str, tuple[Kernel, bool]] = {
     "cmmd": (cmmd.KERNEL, True),
 }
 
+#: The metric of densities, and the word for a bandwidth from cross-validation.
+KDE, CV = "kde", "cv"
+
 #: What `evaluate` knows, and what it computes unless told otherwise.
-METRICS = (*OF_SUMS, *OF_BALLS)
+METRICS = (*OF_SUMS, *OF_BALLS, KDE)
 DEFAULT = ("kid", "prdc")
 
 
@@ -52,6 +59,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     k: int = 5,
     ties: str = "closed",
+    bandwidth: str | float = CV,
     threads: int | None = None,
     device: object = None,
     progress: ProgressLike = False,
@@ -65,6 +73,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     k: Sequence[int],
     ties: str = "closed",
+    bandwidth: str | float = CV,
     threads: int | None = None,
     device: object = None,
     progress: ProgressLike = False,
@@ -77,6 +86,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     k: int | Sequence[int] = 5,
     ties: str = "closed",
+    bandwidth: str | float = CV,
     threads: int | None = None,
     device: object = None,
     progress: ProgressLike = False,
@@ -92,13 +102,17 @@ def evaluate(
         Generated features, as `real`.
     metrics : sequence of str, optional
         Of "kid", "mmd", "cmmd", "prdc" and "precision_recall", each as the function of that name
-        computes it by default. Default: "kid" and "prdc".
+        computes it by default, and "kde", the log-likelihood of the real rows under the kernel
+        density of the fake ones (`fastgen.heldout_log_likelihood`). Default: "kid" and "prdc".
     k : int or sequence of int, default 5
         The radius of a row is its distance to the k-th nearest other row of its set; 1 to
         min(n, m) - 1. A sequence costs one pass and gives a list of reports. Only "prdc" and
         "precision_recall" look at it.
     ties : {"closed", "open"}, default "closed"
         Whether a row at exactly the radius is inside the ball; for the same two.
+    bandwidth : "cv", "scott", "silverman" or float, default "cv"
+        Of the density of "kde". "cv" chooses it by leaving out one fake row after the other
+        (`fastgen.select_bandwidth` with its default grid).
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str, optional
@@ -112,7 +126,8 @@ def evaluate(
     -------
     Report or list of Report
         Results by metric name with sizes, options and seconds. What does not depend on k is
-        computed once and stands in every report; k and ties are None where nothing depends on them.
+        computed once and stands in every report; k, ties and bandwidth are None where nothing
+        depends on them, and bandwidth is the number that "cv" or a rule came to.
 
     Raises
     ------
@@ -120,15 +135,22 @@ def evaluate(
         If an argument has the wrong type or dtype.
     ValueError
         If the sets are not matrices of finite numbers with the same number of columns and enough
-        rows, a metric is not known, or `k`, `ties` or another option is out of bounds.
+        rows, a metric is not known, `k`, `ties`, `bandwidth` or another option is out of bounds, or
+        all fake rows are equal where "cv" has to choose.
     BackendUnavailableError
         If a GPU is needed.
+
+    Warns
+    -----
+    DensityWarning
+        If at more than half of the real rows one fake row has more than half of the density.
 
     Notes
     -----
     The metrics of balls share their joins, for every k; kid and mmd share a pass over the pairs;
-    cmmd has one of its own, since it normalises the rows. Time that is shared is counted once, in
-    the first of the metrics that share it and in the first report.
+    cmmd has one of its own, since it normalises the rows, and kde has one more to choose a
+    bandwidth. Time that is shared is counted once, in the first of the metrics that share it and in
+    the first report.
 
     Examples
     --------
@@ -145,18 +167,22 @@ def evaluate(
         with_balls = any(name in OF_BALLS for name in names)
         counts: list[int] = []
         if with_balls:
-            rows, others, counts, many = pairwise.real_and_fake(session, real, fake, k, ties)
+            rows, others, counts, many = balls.real_and_fake(session, real, fake, k, ties)
         else:
-            at_least = 1 if names == ["cmmd"] else 2  # the biased estimate takes single rows
+            # The biased estimate takes single rows, and so does a density.
+            at_least = 1 if {*names} <= {"cmmd", KDE} else 2
             rows, others = pairwise.two_samples(session, "real", real, "fake", fake, at_least)
             many = np.ndim(k) == 1
         reports = len(counts) if with_balls else np.size(k)
         passes = with_balls + len({PASSES[name] for name in names if name in PASSES})
         session.expect(*[(rows, rows), (others, others), (rows, others)] * passes)
+        width: float | None = None
+        if KDE in names:
+            candidates = _candidates(session, bandwidth, rows, others)
 
         @functools.cache
         def found() -> list[Neighbourhood]:
-            return pairwise.neighbourhoods(session, rows, others, counts, ties)
+            return balls.neighbourhoods(session, rows, others, counts, ties)
 
         @functools.cache
         def sums_of(kernel: Kernel, normalise: bool) -> KernelSums:
@@ -170,6 +196,13 @@ def evaluate(
         for name in names:
             if name in OF_BALLS:
                 results[name] = [OF_BALLS[name](one) for one in found()]
+            elif name == KDE:
+                if len(candidates) > 1:
+                    chosen, _ = cross_validation.choose(session, others, candidates)
+                    candidates = np.array([chosen.bandwidth])
+                width = float(candidates[0])
+                values, dominated = densities.log_densities(session, rows, others, candidates)
+                results[name] = [likelihood.summarise(values[:, 0], rows.d)] * reports
             else:
                 results[name] = [OF_SUMS[name](sums_of(*PASSES[name]))] * reports
             now = time.perf_counter()
@@ -182,11 +215,33 @@ def evaluate(
                 d=rows.d,
                 k=counts[place] if with_balls else None,
                 ties=ties if with_balls else None,
+                bandwidth=width,
                 seconds=seconds if place == 0 else dict.fromkeys(names, 0.0),
             )
             for place in range(reports)
         ]
-        return listed if many else listed[0]
+    if KDE in names:
+        densities.warn_if_dominated("evaluate", dominated, rows.n)
+    return listed if many else listed[0]
+
+
+def _candidates(session: Session, bandwidth: object, real: Rows, fake: Rows) -> Floats:
+    """Return the bandwidths to choose from, or the given one; check that there is memory for it."""
+    if isinstance(bandwidth, str) and bandwidth == CV:
+        cross_validation.check_can_leave_out("evaluate", fake)
+        candidates = cross_validation.default_candidates("evaluate", fake, "another `bandwidth`")
+        densities.require_memory(session, None, fake, len(candidates))
+        session.progress.expect(float(fake.n) * fake.n)
+    else:
+        if isinstance(bandwidth, str) and bandwidth not in RULES:
+            condition = 'to be a number, "cv", "scott" or "silverman"'
+            fail("evaluate", "bandwidth", condition, repr(bandwidth))
+        candidates, several = as_bandwidths("evaluate", bandwidth, fake.d, float(fake.n))
+        if several or bandwidth is None:
+            fail("evaluate", "bandwidth", "to be one number", repr(bandwidth), error=TypeError)
+    densities.require_memory(session, real, fake, 1)
+    session.progress.expect(float(real.n) * fake.n)
+    return candidates
 
 
 def _names(metrics: object) -> list[str]:

@@ -7,7 +7,7 @@ from typing import overload
 
 import numpy as np
 
-from fastgen.pairwise import neighbourhoods, real_and_fake
+from fastgen.balls import neighbourhoods, real_and_fake
 from fastgen.progress import ProgressLike
 from fastgen.results import Membership
 from fastgen.session import Session

@@ -7,7 +7,7 @@ from typing import overload
 
 import numpy as np
 
-from fastgen.pairwise import Neighbourhood, neighbourhoods, real_and_fake
+from fastgen.balls import Neighbourhood, neighbourhoods, real_and_fake
 from fastgen.progress import ProgressLike
 from fastgen.results import PrecisionRecall
 from fastgen.session import Session
@@ -120,7 +120,7 @@ def summarise(found: Neighbourhood) -> PrecisionRecall:
     Parameters
     ----------
     found : Neighbourhood
-        From `pairwise.neighbourhoods`.
+        From `balls.neighbourhoods`.
 
     Returns
     -------

@@ -175,7 +175,10 @@ def select_bandwidth(
 def heldout_log_likelihood(
     points: npt.ArrayLike,
     samples: npt.ArrayLike,
-    bandwidth: float | str | npt.ArrayLike | None,
+    bandwidth: float | str | npt.ArrayLike | None = None,
+    *,
+    covariance: npt.ArrayLike | str | None = None,
+    weights: npt.ArrayLike | None = None,
 ) -> LogLikelihood | list[LogLikelihood]:
     """Return how likely held-out rows are under the Gaussian-kernel density of samples.
 
@@ -185,8 +188,12 @@ def heldout_log_likelihood(
         Held-out rows: those of the data, where the samples are a model's.
     samples : array of shape (m, d)
         What the density is made of.
-    bandwidth : float, array of shape (b,), "scott", "silverman" or None
-        As for :func:`log_density`; an array gives a list, in the same order.
+    bandwidth : float, array of shape (b,), "scott" or "silverman", optional
+        As for :func:`log_density`; an array gives a list, in the same order. Default: "scott".
+    covariance : array of shape (d, d) or "sample", optional
+        As for :func:`log_density`. Default: the identity.
+    weights : array of shape (m,), optional
+        As for :func:`log_density`. Default: equal ones.
 
     Returns
     -------
@@ -213,7 +220,9 @@ def heldout_log_likelihood(
     >>> print(f"{found.mean:.6f} {found.standard_error:.6f} {found.bits_per_dim:.6f}")
     -2.471874 0.352803 3.566161
     """
-    values = _log_density("heldout_log_likelihood", points, samples, bandwidth)
+    values = _log_density(
+        "heldout_log_likelihood", points, samples, bandwidth, covariance, weights
+    )
     d = np.asarray(samples).shape[1]
     found = [_log_likelihood(column, d) for column in np.atleast_2d(values.T)]
     return found[0] if values.ndim == 1 else found

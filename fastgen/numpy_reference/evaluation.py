@@ -8,10 +8,11 @@ from typing import Any
 import numpy.typing as npt
 
 from fastgen.numpy_reference.ball_metrics import prdc, precision_recall
+from fastgen.numpy_reference.density import heldout_log_likelihood, select_bandwidth
 from fastgen.numpy_reference.discrepancy import cmmd, kid, mmd
-from fastgen.numpy_reference.results import KID, MMD, PRDC, PrecisionRecall
+from fastgen.numpy_reference.results import KID, MMD, PRDC, LogLikelihood, PrecisionRecall
 
-Metric = PRDC | PrecisionRecall | KID | MMD
+Metric = PRDC | PrecisionRecall | KID | MMD | LogLikelihood
 
 _OF_BALLS: dict[str, Callable[..., Any]] = {"prdc": prdc, "precision_recall": precision_recall}
 _OF_SUMS: dict[str, Callable[[Any, Any], Any]] = {
@@ -29,6 +30,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     k: int | Sequence[int] = 5,
     ties: str = "closed",
+    bandwidth: str | float = "cv",
 ) -> dict[str, Metric] | list[dict[str, Metric]]:
     """Return several metrics at once, by name.
 
@@ -39,12 +41,14 @@ def evaluate(
     fake : array of shape (m, d)
         Features of the generated set.
     metrics : sequence of str, optional
-        Of "prdc", "precision_recall", "kid", "mmd" and "cmmd", each with its defaults. Default:
-        "kid" and "prdc".
+        Of "prdc", "precision_recall", "kid", "mmd" and "cmmd", each with its defaults, and "kde":
+        the log-likelihood of `real` under the density of `fake`. Default: "kid" and "prdc".
     k : int or sequence of int, default 5
         Neighbours that set a radius, 1 to min(n, m) - 1, for the metrics that count balls.
     ties : {"closed", "open"}, default "closed"
         Whether a point at exactly the radius is inside.
+    bandwidth : "cv", "scott", "silverman" or float, default "cv"
+        Of that density; "cv" is what :func:`select_bandwidth` chooses for `fake`.
 
     Returns
     -------
@@ -63,19 +67,22 @@ def evaluate(
     >>> report["prdc"].coverage
     0.5
     """
-    known = [*_OF_BALLS, *_OF_SUMS]
+    known = [*_OF_BALLS, *_OF_SUMS, "kde"]
     chosen = list(_DEFAULT if metrics is None else metrics)
     for metric in chosen:
         if metric not in known:
             raise ValueError(f"evaluate: expected `metrics` among {known}, got {metric!r}")
     # These do not depend on k: computed once, they stand in every report.
-    sums = {metric: _OF_SUMS[metric](real, fake) for metric in chosen if metric in _OF_SUMS}
+    fixed = {metric: _OF_SUMS[metric](real, fake) for metric in chosen if metric in _OF_SUMS}
+    if "kde" in chosen:
+        width = select_bandwidth(fake).bandwidth if bandwidth == "cv" else bandwidth
+        fixed["kde"] = heldout_log_likelihood(real, fake, width)
     reports: list[dict[str, Metric]] = []
     for count in k if isinstance(k, Sequence) else [k]:
         report: dict[str, Metric] = {}
         for metric in chosen:
-            if metric in sums:
-                report[metric] = sums[metric]
+            if metric in fixed:
+                report[metric] = fixed[metric]
             else:
                 report[metric] = _OF_BALLS[metric](real=real, fake=fake, k=count, ties=ties)
         reports.append(report)
