@@ -15,6 +15,9 @@ Floats = npt.NDArray[np.float64]
 #: Rules of thumb for a bandwidth, by Scott and by Silverman.
 RULES = ("scott", "silverman")
 
+#: Weights further apart than this do not go into float64 with their kernels.
+HEAVIEST = 1e290
+
 #: Bandwidths further apart than this do not go into one pass.
 WIDEST_RANGE = 1e30
 
@@ -123,7 +126,8 @@ def as_weights(
     TypeError
         If `weights` does not hold numbers.
     ValueError
-        If they have another shape, are negative, not finite, or too few are above 0.
+        If they have another shape, are negative, not finite, more than a factor of `HEAVIEST`
+        apart, or too few are above 0.
     """
     if leave_one_out and n < 2:
         fail(function, "samples", "with at least 2 rows with `leave_one_out`", str(n))
@@ -137,6 +141,10 @@ def as_weights(
         got = f"{values.min()} to {largest}"
         fail(function, "weights", "of at least 0 and not all 0", got)
     values /= largest
+    least = float(values[values > 0].min())
+    if least < 1 / HEAVIEST:
+        condition = f"of 0 or at least {1 / HEAVIEST:g} of the largest"
+        fail(function, "weights", condition, f"{least:g} of it")
     if leave_one_out and np.count_nonzero(values) < 2:
         fail(function, "weights", "with at least 2 above 0 with `leave_one_out`", "1")
     return values, largest

@@ -130,8 +130,10 @@ def mean_variance(rows: Rows2D) -> float:
     Returns
     -------
     float
-        With divisor n - 1.
+        With divisor n - 1; exactly 0 if all rows are equal, although their mean is rounded.
     """
+    if not any((rows[block] != rows[0]).any() for block in _blocks(rows)):
+        return 0.0
     centre = _mean(rows, None)
     variances = np.zeros(rows.shape[1])
     for block in _blocks(rows):

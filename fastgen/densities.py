@@ -221,6 +221,22 @@ def require_memory(
     plan.require_memory(session.function, session.memory, needed)
 
 
+def mean(values: Floats) -> float:
+    """Return a mean of log-densities, whose sum may be beyond float64 where it is not.
+
+    Parameters
+    ----------
+    values : array of shape (n,), float64
+        In nats.
+
+    Returns
+    -------
+    float
+        The bits of ``values.mean()`` where that does not overflow.
+    """
+    return math.ldexp(float(np.ldexp(values, -40).mean()), 40)
+
+
 def warn_if_dominated(function: str, dominated: Integers, points: int) -> None:
     """Warn the caller's caller if one sample decides more than half of the values.
 
@@ -269,6 +285,9 @@ def _run(
     )
     work = float(len(rows)) * len(samples)
     drive(engine, lambda done: session.progress.update(work, done))
+    if engine.too_narrow:
+        condition = "above 1e-200 of the largest feature, beside which exponents are in range"
+        fail(session.function, "bandwidth", condition, f"{bandwidths.min():g}")
     found = engine.finish()
     return found["log_sums"], found["dominated"]
 

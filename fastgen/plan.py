@@ -179,6 +179,8 @@ def sum_bytes_needed(
 DENSITY_PATHS: dict[str, float] = {"auto": math.inf, "direct": 16, "tiles": math.inf, "ordered": 8}
 
 _DENSITY_BLOCK = 1024  # samples, to which their copies are padded
+_DENSITY_POINTS = 256  # of one task
+_DENSITY_PARTS = 64  # tasks that there are at least
 
 
 def check_density_path(function: str, path: str | None, d: int) -> None:
@@ -226,17 +228,21 @@ def density_bytes_needed(
     Returns
     -------
     int
-        Bytes: a fixed part; 3 MB of scratch per thread; packed rows, at 8 bytes per number, all of
-        them where differences are taken and two windows where products are; 64 bytes per row for
-        its norm and its place in the order; 24 bytes per point and bandwidth for sums and results.
+        Bytes: a fixed part; 3 MB of scratch per thread, and 72 bytes for every bandwidth of up to
+        256 points; packed rows, at 8 bytes per number, all of them where differences are taken and
+        two windows where products are; 64 bytes per row for its norm and its place in the order;
+        24 bytes per point and bandwidth for sums and results, and 16 more for each of up to 64
+        parts that the sums of few points are made in.
     """
     if path != "tiles" and d <= DENSITY_PATHS["direct"]:
         packed = 8 * d * (n + m + 2 * _DENSITY_BLOCK)
     else:
         packed = 8 * (n + m + 2 * _DENSITY_BLOCK) * -(-d // 128) * 128
         packed = min(packed, 2 * max(_WINDOW_BYTES, 8 * 64 * d))
-    total = _FIXED_BYTES + threads * ((3 << 20) + 8 * d) + packed + 64 * (n + m)
-    return total + 24 * n * bandwidths + copied
+    total = _FIXED_BYTES + packed + 64 * (n + m) + copied
+    total += threads * ((3 << 20) + 16 * d + 72 * min(n, _DENSITY_POINTS) * bandwidths)
+    in_parts = min(_DENSITY_PARTS * n, n + _DENSITY_PARTS * _DENSITY_POINTS)
+    return total + 24 * n * bandwidths + (16 * bandwidths + 24) * in_parts
 
 
 def require_memory(function: str, budget: int | None, needed: int) -> None:

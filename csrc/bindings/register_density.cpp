@@ -37,6 +37,7 @@ class LogSums {
                 leave_one_out, parse_path(path), cpu::select_kernels(isa), threads) {}
 
   double advance(double seconds) { return engine_.advance(seconds); }
+  bool too_narrow() const { return engine_.too_narrow(); }
   py::dict finish() const {
     py::array_t<double> log_sums({points_.shape(0), bandwidths_});
     py::array_t<std::int64_t> dominated(bandwidths_);
@@ -66,7 +67,8 @@ void register_density(py::module_& m) {
            py::arg("isa"), py::arg("threads"))
       .def("advance", &LogSums::advance, py::arg("seconds"),
            py::call_guard<py::gil_scoped_release>())  // Python objects are only held, not touched
-      .def("finish", &LogSums::finish);
+      .def("finish", &LogSums::finish)
+      .def_property_readonly("too_narrow", &LogSums::too_narrow);
 }
 
 }  // namespace fastgen::bindings

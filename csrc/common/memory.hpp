@@ -1,4 +1,4 @@
-// Aligned, zeroed buffers of plain values.
+// Aligned buffers of plain values.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +27,17 @@ class AlignedBuffer {
   ~AlignedBuffer() { std::free(data_); }
 
   void reset(std::int64_t size) {
+    reset_unset(size);
+    std::memset(static_cast<void*>(data_), 0, rounded(size_));
+  }
+
+  // Without zeros: the pages are touched first by the thread that fills them.
+  void reset_unset(std::int64_t size) {
     std::free(data_);
     data_ = nullptr;
     size_ = 0;
-    const std::size_t bytes =
-        (static_cast<std::size_t>(size > 0 ? size : 1) * sizeof(T) + 63) / 64 * 64;
-    data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+    data_ = static_cast<T*>(std::aligned_alloc(64, rounded(size)));
     if (!data_) throw std::bad_alloc();
-    std::memset(static_cast<void*>(data_), 0, bytes);
     size_ = size;
   }
 
@@ -46,6 +49,9 @@ class AlignedBuffer {
   std::int64_t bytes() const { return size_ * static_cast<std::int64_t>(sizeof(T)); }
 
  private:
+  static std::size_t rounded(std::int64_t size) {
+    return (static_cast<std::size_t>(size > 0 ? size : 1) * sizeof(T) + 63) / 64 * 64;
+  }
   void swap(AlignedBuffer& other) {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);

@@ -10,9 +10,8 @@ std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit)
   std::vector<double> rates;
   for (const double h : bandwidths) {
     const double width = h * unit;
-    // The limits stand for every width beyond them: no distance but 0 comes to less than 2^1000 of one,
-    // or to more than 2^-1000 of the other.
-    rates.push_back(std::min(std::max(kHalfLog2E / width / width, 0x1p-990), 0x1p990));
+    // The least stands for all wider ones: no distance comes to more than 2^-100 of it.
+    rates.push_back(std::max(kHalfLog2E / width / width, 0x1p-990));
   }
   return rates;
 }

@@ -7,6 +7,9 @@
 
 namespace fastgen::cpu {
 
+// Beyond this rate a bandwidth is too narrow for the rows: exponents would leave float64.
+constexpr double kFastestRate = 0x1p990;
+
 // Rates of bandwidths in descending order: they ascend.
 std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit);
 

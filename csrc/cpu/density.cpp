@@ -69,7 +69,7 @@ double LogSums::advance(double seconds) {
 }
 
 void LogSums::log_sums(double* out) const {
-  FASTGEN_CHECK(done_);
+  FASTGEN_CHECK(done_ && !too_narrow());
   std::vector<double> logs(descending_.size());
   for (std::int64_t row = 0; row < problem_.points.n; ++row) {
     std::size_t b = 0;
@@ -83,7 +83,7 @@ void LogSums::log_sums(double* out) const {
 }
 
 void LogSums::dominated(std::int64_t* out) const {
-  FASTGEN_CHECK(done_);
+  FASTGEN_CHECK(done_ && !too_narrow());
   auto bandwidth = descending_.begin();
   for (const LogSumTotals& totals : walk_->totals()) {
     for (int b = 0; b < totals.bandwidths(); ++b) {

@@ -26,6 +26,8 @@ class LogSums {
   // Works for about that long and returns the fraction done.
   double advance(double seconds);
   bool done() const { return done_; }
+  // Whether a bandwidth is below about 1e-200 of the rows' spread: then there are no sums.
+  bool too_narrow() const { return walk_->too_narrow(); }
   // [points, bandwidths]
   void log_sums(double* out) const;
   // [bandwidths]: points for which one sample has more than half of the sum.

@@ -39,6 +39,8 @@ class DensityWalk {
   virtual double advance(Deadline deadline) = 0;
   // For the bandwidths in order, a few at a time.
   virtual const std::vector<LogSumTotals>& totals() const = 0;
+  // Whether a bandwidth is so narrow beside the rows that nothing was computed.
+  virtual bool too_narrow() const = 0;
   // The caller's number of a point.
   virtual std::int64_t point(std::int64_t row) const = 0;
 };

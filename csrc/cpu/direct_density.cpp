@@ -53,9 +53,9 @@ DirectDensity::DirectDensity(const DensityProblem& problem, bool ordered)
   const std::int64_t bandwidths = static_cast<std::int64_t>(problem.bandwidths.size());
   for (Worker& worker : workers_) {
     worker.points.reset(points * d_);
-    worker.narrow.reset(points * d_ * rows_.item());
-    worker.turned.reset(kPoints * FarField::kMostFeatures * rows_.item());
-    worker.weights.reset(kSpan * rows_.item());
+    worker.narrow.reset(points * d_ * 4);
+    worker.turned.reset(kPoints * FarField::kMostFeatures * 8);
+    worker.weights.reset(kSpan * 8);
     worker.squares.reset(kRowsAtOnce * kSpan);
     worker.far.reset(kPoints);
     worker.largest.reset(points * bandwidths);
@@ -67,7 +67,12 @@ double DirectDensity::advance(Deadline deadline) {
   if (phase_ == Phase::rows) {
     if (!rows_.advance(deadline)) return 0.0;
     for (const double sum : rows_.weights().sum) total_weight_ += sum;
-    begin_pass();
+    too_narrow_ = rates_of(problem_.bandwidths, rows_.unit()).back() > kFastestRate;
+    if (too_narrow_) {
+      phase_ = Phase::done;
+    } else {
+      begin_pass();
+    }
   }
   while (phase_ != Phase::done) {
     const bool finished =
@@ -185,6 +190,7 @@ void DirectDensity::direct_task(Worker& worker, const Meeting& meeting) {
   const std::int64_t own = problem_.leave_one_out ? begin / kSpan : -1;
   const bool with_own = std::binary_search(worker.blocks.begin(), worker.blocks.end(), own);
   if (with_own) worker.blocks.erase(std::find(worker.blocks.begin(), worker.blocks.end(), own));
+  const FlushToZero mode;
   if (far_) far_sums(worker, meeting.block, count);
 
   DirectSums sums{narrow_points(worker), count, d_, nullptr, 0, rates_[0], partials,
@@ -325,6 +331,7 @@ void DirectDensity::anchored_task(Worker& worker, const Meeting& meeting) {
     worker.sums.push_back({kInfinity, worker.partials.data() + r * bandwidths * kPartials,
                            worker.largest.data() + r * bandwidths});
   }
+  const FlushToZero mode;
   const LogSumKernels& kernels = problem_.kernels();
   // Beyond the anchor by so much, all samples together do not matter under any bandwidth.
   const double bits = (problem_.float64 ? kLeftOutDouble : kLeftOutFloat) +

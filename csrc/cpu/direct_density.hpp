@@ -28,6 +28,7 @@ class DirectDensity final : public DensityWalk {
   double advance(Deadline deadline) override;
   const std::vector<LogSumTotals>& totals() const override { return totals_; }
   std::int64_t point(std::int64_t row) const override { return rows_.point(row); }
+  bool too_narrow() const override { return too_narrow_; }
 
  private:
   enum class Phase { rows, far_field, direct, anchored, done };
@@ -66,6 +67,7 @@ class DirectDensity final : public DensityWalk {
   DensityProblem problem_;
   int d_;
   DirectRows rows_;
+  bool too_narrow_ = false;
   bool far_field_;  // groups of samples as polynomials
   int parts_ = 1;
 

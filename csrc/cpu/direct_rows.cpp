@@ -8,11 +8,10 @@
 
 namespace fastgen::cpu {
 
-DirectRows::DirectRows(const DensityProblem& problem, bool ordered, std::int64_t block_points)
+DirectRows::DirectRows(DensityProblem& problem, bool ordered, std::int64_t block_points)
     : problem_(problem),
       ordered_(ordered),
       d_(static_cast<int>(problem.points.d)),
-      item_(problem.float64 ? 8 : 4),
       block_points_(block_points),
       phase_(ordered ? Phase::order : Phase::boxes) {
   FASTGEN_CHECK(1 <= d_ && d_ <= kDirectFeatures);
@@ -20,8 +19,6 @@ DirectRows::DirectRows(const DensityProblem& problem, bool ordered, std::int64_t
   sample_boxes_.reset(blocks_of(problem.samples.n, kSpan), d_);
   block_weight_.sum.assign(sample_boxes_.count, 0.0);
   block_weight_.largest.assign(sample_boxes_.count, 0.0);
-  columns_.reset(sample_boxes_.count * kSpan * d_ * item_);
-  weights_.reset(sample_boxes_.count * kSpan * item_);
   if (ordered) {
     ordering_ = std::make_unique<RowOrder>(problem.samples, *problem.table, problem.threads);
   } else {
@@ -86,16 +83,21 @@ void DirectRows::box_task(std::int64_t task) {
 
 // A power of two that makes the widest bandwidth about 1, unless that led out of the range of numbers.
 void DirectRows::place_unit() {
-  double largest = 0;
-  for (const Boxes* boxes : {&point_boxes_, &sample_boxes_}) {
-    for (const double x : boxes->low) largest = std::max(largest, std::fabs(x));
-    for (const double x : boxes->high) largest = std::max(largest, std::fabs(x));
-  }
-  int bandwidth = 0, reach = 0;
+  const auto reach_of = [](const Boxes& boxes) {
+    double largest = 0;
+    for (const double x : boxes.low) largest = std::max(largest, std::fabs(x));
+    for (const double x : boxes.high) largest = std::max(largest, std::fabs(x));
+    int exponent = -2000;
+    if (largest > 0) std::frexp(largest, &exponent);
+    return exponent;
+  };
+  int bandwidth = 0;
   std::frexp(problem_.bandwidths[0], &bandwidth);
-  std::frexp(largest, &reach);
-  const int most = problem_.float64 ? 400 : 100;
-  const int exponent = largest > 0 ? std::min(1 - bandwidth, most - reach) : 1 - bandwidth;
+  const int samples = reach_of(sample_boxes_), points = reach_of(point_boxes_);
+  if (1 - bandwidth + samples > 100) problem_.float64 = true;
+  const int exponent = std::min(1 - bandwidth, 400 - std::max(samples, points));
+  columns_.reset(sample_boxes_.count * kSpan * d_ * item());
+  weights_.reset(sample_boxes_.count * kSpan * item());
   unit_ = std::ldexp(1.0, std::min(exponent, 1000));
   for (Boxes* boxes : {&point_boxes_, &sample_boxes_}) {
     for (double& x : boxes->low) x *= unit_;
@@ -106,8 +108,8 @@ void DirectRows::place_unit() {
 void DirectRows::samples_task(std::int64_t block) {
   const std::int64_t begin = block * kSpan, end = std::min(problem_.samples.n, begin + kSpan);
   double x[kDirectFeatures];
-  unsigned char* columns = columns_.data() + block * kSpan * d_ * item_;
-  unsigned char* weights = weights_.data() + block * kSpan * item_;
+  unsigned char* columns = columns_.data() + block * kSpan * d_ * item();
+  unsigned char* weights = weights_.data() + block * kSpan * item();
   const auto put = [&](unsigned char* to, std::int64_t place, double value) {
     if (narrow()) {
       reinterpret_cast<float*>(to)[place] = static_cast<float>(value);

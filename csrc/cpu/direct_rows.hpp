@@ -15,8 +15,9 @@ namespace fastgen::cpu {
 
 class DirectRows {
  public:
-  // Blocks of `block_points` points; of kSpan samples.
-  DirectRows(const DensityProblem& problem, bool ordered, std::int64_t block_points);
+  // Blocks of `block_points` points; of kSpan samples. Sets problem.float64 where float32 cannot hold the
+  // samples in units of the bandwidths.
+  DirectRows(DensityProblem& problem, bool ordered, std::int64_t block_points);
 
   // True when all is ready.
   bool advance(Deadline deadline);
@@ -27,8 +28,8 @@ class DirectRows {
   bool ordered() const { return ordered_; }
   std::int64_t block_points() const { return block_points_; }
   // Whether samples are kept as float32.
-  bool narrow() const { return item_ == 4; }
-  std::int64_t item() const { return item_; }
+  bool narrow() const { return !problem_.float64; }
+  std::int64_t item() const { return narrow() ? 4 : 8; }
   // Units of the engine per unit of the rows, a power of two.
   double unit() const { return unit_; }
 
@@ -36,8 +37,8 @@ class DirectRows {
   const Boxes& point_boxes() const { return point_boxes_; }
   const Boxes& sample_boxes() const { return sample_boxes_; }
   SampleBlock block(std::int64_t number) const {
-    return {columns_.data() + number * kSpan * d_ * item_,
-            weights_.data() + number * kSpan * item_};
+    return {columns_.data() + number * kSpan * d_ * item(),
+            weights_.data() + number * kSpan * item()};
   }
   const BlockWeights& weights() const { return block_weight_; }
   // Points at the given places, [places, d].
@@ -52,10 +53,10 @@ class DirectRows {
   void place_unit();
   void samples_task(std::int64_t task);
 
-  const DensityProblem& problem_;
+  DensityProblem& problem_;
   bool ordered_;
   int d_;
-  std::int64_t item_, block_points_;
+  std::int64_t block_points_;
   double unit_ = 1;
   Phase phase_;
   Tasks tasks_;

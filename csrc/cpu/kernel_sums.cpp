@@ -62,7 +62,7 @@ KernelSums::KernelSums(const RowView& x, const RowView* y,
                        std::vector<std::vector<KernelTerm>> kernels, const SumSubsets& subsets,
                        const std::int8_t* labels, int label_count, const SumOptions& options,
                        const Kernels& table)
-    : rows_(x, y, options.normalise, options.float64, table, options.threads),
+    : rows_(x, y, options.normalise, options.float64, 0, table, options.threads),
       kernels_(std::move(kernels)),
       subsets_(subsets),
       given_labels_(labels),
@@ -207,8 +207,8 @@ void KernelSums::lay_out() {
   // Whole subsets where they fit: then no window meets another.
   const std::int64_t of_subset = count / subsets_.count;
   if (window_ > of_subset) window_ -= window_ % of_subset;
-  packed_[0].reset(window_ * block_bytes_);
-  if (window_ < count && window_ % of_subset != 0) packed_[1].reset(window_ * block_bytes_);
+  packed_[0].reset_unset(window_ * block_bytes_);
+  if (window_ < count && window_ % of_subset != 0) packed_[1].reset_unset(window_ * block_bytes_);
   const double x = static_cast<double>(subsets_.x_size);
   const double y = rows_.sets() == 2 ? static_cast<double>(subsets_.y_size) : 0.0;
   total_pairs_ = (options_.within ? 0.5 * (x * x + y * y) : 0.0) + x * y;

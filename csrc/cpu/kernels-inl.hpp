@@ -38,19 +38,26 @@ static_assert(kMaxBlockColumns % Int8Product::kPanel == 0 &&
 static_assert(Int8Product::kPanel % kLanes == 0);
 static_assert(kTile % kTilePanel<float> == 0 && kTile % kTilePanel<double> == 0 &&
               kTilePanel<float> % kTileRows == 0 && kTilePanel<double> % kTileRows == 0 &&
-              kTileRows <= 8);
-static_assert(kSpan % 16 == 0 && 16 % kLanes == 0 && kTile % 16 == 0 && kTile <= kSpan);
+              kTileRows <= 8 && kTileDepth % kFineDepth == 0);
+static_assert(kSpan % 16 == 0 && 16 % kLanes == 0 && kTile % 16 == 0 && kTile <= kSpan &&
+              kChain == 4);
 
 template <class Real>
 constexpr SumKernels kSumKernels = {
-    kTilePanel<Real>, pack_block<Real>,  multiply_tile<Real>,
-    sum_tile<Real>,   row_squares<Real>, along_centre<Real>,
+    kTilePanel<Real>,
+    pack_block<Real>,
+    multiply_tile<Real, kTileDepth>,
+    multiply_tile<Real, kFineDepth>,
+    packed_squares<Real>,
+    expand_squares<Real>,
+    sum_tile<Real>,
+    row_squares<Real>,
+    along_centre<Real>,
 };
 
 template <class Real>
 constexpr LogSumKernels kLogSumKernels = {
-    tracks_largest,        direct_sums<Real>, far_sums<Real>,
-    row_differences<Real>, expand_squares,    accumulate<Real>,
+    tracks_largest, direct_sums<Real>, far_sums<Real>, row_differences<Real>, accumulate<Real>,
 };
 
 constexpr Kernels kKernels = {

@@ -76,15 +76,6 @@ struct Differences {
   double* squares;      // out, [kRowsAtOnce, kSpan]
 };
 
-// The same for one row of a tile of float64 products, |x|^2 + |y|^2 - 2 x . y.
-struct Expansion {
-  const double* products;  // [count]
-  int count;
-  double row_square;
-  const double* column_squares;
-  double* squares;  // out
-};
-
 // A group of bandwidths that share an exponential: rates rate, 2 rate, ...
 struct RateGroup {
   double rate;
@@ -115,7 +106,6 @@ struct LogSumKernels {
   void (*direct)(const DirectSums*);
   void (*far)(const FarSums*);
   void (*differences)(const Differences*);
-  void (*expand)(const Expansion*);
   void (*accumulate)(const Accumulation*);
 };
 

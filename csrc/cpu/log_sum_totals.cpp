@@ -69,14 +69,14 @@ void LogSumTotals::merge() {
 }
 
 double LogSumTotals::largest(std::int64_t row, int bandwidth) const {
-  return largest_.empty() ? 1.0 : largest_[place(0, row) + bandwidth];
+  if (!largest_.empty()) return largest_[place(0, row) + bandwidth];
+  return std::min(1.0, sum(row, bandwidth));  // 0 where nothing was added
 }
 
 void LogSumTotals::logs(std::int64_t row, double* out) const {
   constexpr double kLn2 = 0.69314718055994531;
   for (std::size_t b = 0; b < rates_.size(); ++b) {
-    const double exponent =
-        anchor_[row] < kNoSample ? kLn2 * (rates_[b] * anchor_[row]) : kInfinity;
+    const double exponent = anchor_[row] < kNoSample ? kLn2 * rates_[b] * anchor_[row] : kInfinity;
     out[b] = std::log(sum_[place(0, row) + b]) - exponent;
   }
 }

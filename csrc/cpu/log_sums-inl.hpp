@@ -3,26 +3,11 @@
 //
 // Every sum of a row over a block is made in an order that the block alone decides, so results depend
 // neither on threads nor on which rows are taken together.
-
-// Terms and squares of terms below 2^-126 become 0 at once: processors take a hundred cycles to make a
-// subnormal number, and nearly all pairs of rows are far apart.
-class FlushToZero {
- public:
-#if defined(FASTGEN_VECTOR_AVX512) || defined(FASTGEN_VECTOR_AVX2) || defined(FASTGEN_VECTOR_SSE2)
-  FlushToZero() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
-  ~FlushToZero() { _mm_setcsr(saved_); }
-  FlushToZero(const FlushToZero&) = delete;
-  FlushToZero& operator=(const FlushToZero&) = delete;
-
- private:
-  unsigned saved_;
-#else
-  FlushToZero() {}
-#endif
-};
+//
+// Terms and squares of terms may be subnormal: callers have them flushed to 0 (FlushToZero).
 
 // 2^(-rate s) for s >= 0 and rate s < 2^80. With AVX-512, a table of 2^(i/32) (float64: 2^(i/16)) and a
-// short series for the rest, |r| <= R = 1/64 (1/32): relative error 2^-22.9 (2^-47) at most, besides what
+// short series for the rest, |r| <= R = 1/64 (1/32): relative error 2^-22.5 (2^-38.5) at most, besides what
 // the product rate s is off by.
 template <class Real>
 class Decay {
@@ -223,7 +208,6 @@ void direct_sums_of(const DirectSums& task) {
 
 template <class Real>
 void direct_sums(const DirectSums* task) {
-  const FlushToZero mode;
   switch (task->d) {
     case 1:
       return direct_sums_of<Real, 1>(*task);
@@ -237,63 +221,69 @@ void direct_sums(const DirectSums* task) {
 }
 
 // As many numbers as a vector of doubles has, widened.
-template <class Real>
-inline void load_wide(const Real* p, WideLanes& out) {
-  typename Square<Real, kLanes / 2>::V narrow;
+inline void load_wide(const double* p, WideLanes& out) { load_lanes(p, out); }
+inline void load_wide(const float* p, WideLanes& out) {
+#if defined(FASTGEN_VECTOR_AVX512)
+  out = _mm512_cvtps_pd(_mm256_loadu_ps(p));  // GCC would make it of two halves
+#else
+  Square<float, kLanes / 2>::V narrow;
   __builtin_memcpy(&narrow, p, sizeof(narrow));
   out = __builtin_convertvector(narrow, WideLanes);
+#endif
 }
 
 template <class Real>
 void row_differences(const Differences* task) {
-  constexpr int kCount = kLanes / 2;
+  constexpr int kCount = kLanes / 2, kWide = 2;  // two vectors hide the latency of the long sums
   const double* rows[kRowsAtOnce];
   for (int r = 0; r < kRowsAtOnce; ++r) {
     const int row = r < task->row_count ? r : task->row_count - 1;
     rows[r] = task->rows + static_cast<std::int64_t>(row) * task->d;
   }
   const Real* columns = static_cast<const Real*>(task->columns);
-  for (int c = 0; c < kSpan; c += kCount) {
-    WideLanes square[kRowsAtOnce] = {};
+  for (int c = 0; c < kSpan; c += kWide * kCount) {
+    WideLanes square[kRowsAtOnce][kWide] = {};
     for (int f = 0; f < task->d; ++f) {
-      WideLanes column;
-      load_wide(columns + f * kSpan + c, column);
+      WideLanes column[kWide];
+#pragma GCC unroll 2
+      for (int k = 0; k < kWide; ++k) load_wide(columns + f * kSpan + c + k * kCount, column[k]);
 #pragma GCC unroll 4
       for (int r = 0; r < kRowsAtOnce; ++r) {
         WideLanes x;
         repeat(rows[r][f], x);
-        const WideLanes t = column - x;
-        fuse(t, t, square[r], square[r]);
+#pragma GCC unroll 2
+        for (int k = 0; k < kWide; ++k) {
+          const WideLanes t = column[k] - x;
+          fuse(t, t, square[r][k], square[r][k]);
+        }
       }
     }
 #pragma GCC unroll 4
-    for (int r = 0; r < kRowsAtOnce; ++r) store_lanes(task->squares + r * kSpan + c, square[r]);
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+#pragma GCC unroll 2
+      for (int k = 0; k < kWide; ++k) {
+        store_lanes(task->squares + r * kSpan + c + k * kCount, square[r][k]);
+      }
+    }
   }
 }
 
-void expand_squares(const Expansion* task) {
-  for (int c = 0; c < task->count; ++c) {
-    task->squares[c] = task->row_square + task->column_squares[c] - 2 * task->products[c];
-  }
-}
-
-// One exponential and its squares.
-template <class Real, bool kWeighted>
-inline void accumulate_group(const Accumulation& task, const Real* beyond, const RateGroup& group,
-                             double first_rate, double* partials, double* largest) {
+// One exponential and its squares: kRates rates.
+template <class Real, bool kWeighted, int kRates>
+void accumulate_rates(const Accumulation& task, const Real* beyond, double rate, double* partials,
+                      double* largest) {
   using V = Vector<Real>;
-  const Decay<Real> decay(group.rate / first_rate);
+  constexpr int kCount = Vectors<Real>::kCount;
+  const Decay<Real> decay(rate);
   const Real* weights = static_cast<const Real*>(task.weights);
-  V sum[kChain] = {}, peak[kChain] = {};
-  const int count = group.count;
-  for (int c = 0; c < task.count; c += Vectors<Real>::kCount) {
+  V sum[kRates] = {}, peak[kRates] = {};
+  for (int c = 0; c < task.count; c += kCount) {
     V squares, term, weight;
     load_lanes(beyond + c, squares);
     decay(squares, term);
     if constexpr (kWeighted) load_lanes(weights + c, weight);
 #pragma GCC unroll 4
-    for (int k = 0; k < kChain; ++k) {
-      if (k >= count) break;
+    for (int k = 0; k < kRates; ++k) {
       if (k > 0) term = term * term;
       if constexpr (kWeighted) {
         const V weighted = weight * term;
@@ -304,15 +294,31 @@ inline void accumulate_group(const Accumulation& task, const Real* beyond, const
       }
     }
   }
-  alignas(64) Real sums[kChain][Vectors<Real>::kCount], peaks[kChain][Vectors<Real>::kCount];
+  alignas(64) Real sums[kRates][kCount], peaks[kRates][kCount];
 #pragma GCC unroll 4
-  for (int k = 0; k < kChain; ++k) {
+  for (int k = 0; k < kRates; ++k) {
     store_lanes(sums[k], sum[k]);
     if constexpr (kWeighted) store_lanes(peaks[k], peak[k]);
   }
-  for (int k = 0; k < count; ++k) {
+  for (int k = 0; k < kRates; ++k) {
     add_partials(sums[k], partials + k * kPartials);
     if constexpr (kWeighted) raise(peaks[k], largest[k]);
+  }
+}
+
+template <class Real, bool kWeighted>
+inline void accumulate_group(const Accumulation& task, const Real* beyond, const RateGroup& group,
+                             double first_rate, double* partials, double* largest) {
+  const double rate = group.rate / first_rate;
+  switch (group.count) {
+    case 1:
+      return accumulate_rates<Real, kWeighted, 1>(task, beyond, rate, partials, largest);
+    case 2:
+      return accumulate_rates<Real, kWeighted, 2>(task, beyond, rate, partials, largest);
+    case 3:
+      return accumulate_rates<Real, kWeighted, 3>(task, beyond, rate, partials, largest);
+    default:
+      return accumulate_rates<Real, kWeighted, 4>(task, beyond, rate, partials, largest);
   }
 }
 
@@ -340,15 +346,22 @@ inline void lower_anchor(const Accumulation& task, double anchor) {
 template <class Real>
 void accumulate(const Accumulation* task) {
   constexpr int kCount = kLanes / 2;
-  const FlushToZero mode;
-  WideLanes least = WideLanes{} + kNoSample;
-  for (int c = 0; c < task->count; c += kCount) {
-    WideLanes squares;
-    load_lanes(task->squares + c, squares);
-    smaller(least, squares, least);
+  WideLanes least[4] = {};  // four, or each would wait for the one before
+  for (WideLanes& one : least) one = one + kNoSample;
+  for (int c = 0; c < task->count; c += 4 * kCount) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      const int place = c + k * kCount < task->count ? c + k * kCount : c;
+      WideLanes squares;
+      load_lanes(task->squares + place, squares);
+      smaller(least[k], squares, least[k]);
+    }
   }
-  double nearest = least[0];
-  for (int l = 1; l < kCount; ++l) nearest = least[l] < nearest ? least[l] : nearest;
+  smaller(least[0], least[1], least[0]);
+  smaller(least[2], least[3], least[2]);
+  smaller(least[0], least[2], least[0]);
+  double nearest = least[0][0];
+  for (int l = 1; l < kCount; ++l) nearest = least[0][l] < nearest ? least[0][l] : nearest;
   if (nearest >= kNoSample) return;
   AnchoredSums& sums = *task->sums;
   if (nearest < sums.anchor) lower_anchor(*task, nearest);
@@ -361,7 +374,7 @@ void accumulate(const Accumulation* task) {
   for (int c = 0; c < task->count; c += kCount) {
     WideLanes squares;
     load_lanes(task->squares + c, squares);
-    squares = (squares - anchor) * rate;
+    squares = (squares - anchor) * rate;  // exactly 0 for the anchor, however far it is
     smaller(squares, far, squares);
     const auto narrow = __builtin_convertvector(squares, typename Square<Real, kCount>::V);
     __builtin_memcpy(beyond + c, &narrow, sizeof(narrow));

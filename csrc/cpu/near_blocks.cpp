@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace fastgen::cpu {
 
@@ -93,6 +94,11 @@ void NearBlocks::find(const Boxes& points, std::int64_t box, std::int64_t own, d
 
   low = std::max(low, floor);
   scratch.low = low;
+  if (!std::isfinite(low)) {  // exponents at the end of the range of numbers tell nothing
+    blocks.resize(count);
+    std::iota(blocks.begin(), blocks.end(), std::int64_t{0});
+    return;
+  }
 
   // What each block adds at most, in powers of two below that bound. From the far end, blocks are left
   // out while all of them together stay below 2^-bits.

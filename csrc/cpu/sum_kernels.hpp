@@ -14,6 +14,9 @@ constexpr int kTile = 384;
 // Features multiplied between two visits of the products: a packed panel of 48 columns takes 24 KB
 // of L1. Also the longest chain of float32 additions, which the error of the products depends on.
 constexpr int kTileDepth = 128;
+// Where that error matters more than a sixteenth of the time: what grows by every addition does so over
+// few features, and then over few chains.
+constexpr int kFineDepth = 16;
 // Values are added up by runs of this many, aligned by index, in an order that is the same for rows
 // and columns of a tile.
 constexpr int kRun = 64;
@@ -49,6 +52,15 @@ struct Tile {
   const float* row_spread;  // [row_count]
   const float* column_spread;
   void* products;  // out, [kTile, kTile]
+};
+
+// Squared distances |x|^2 + |y|^2 - 2 x . y in float64 from a row of a tile's products.
+struct Expansion {
+  const void* products;  // [count]
+  int count;
+  double row_square;
+  const double* column_squares;
+  double* squares;  // out
 };
 
 enum class Shape : int { polynomial, gaussian, rational_quadratic, laplacian, energy };
@@ -110,6 +122,11 @@ struct SumKernels {
   int panel;  // packed blocks hold a multiple of this many rows
   void (*pack)(const TileSide&, void* out);
   void (*multiply)(const Tile*);
+  // The same by chains of kFineDepth features, whose errors are smaller.
+  void (*multiply_fine)(const Tile*);
+  // Of the rows of a packed block, in float64.
+  void (*packed_squares)(const void* packed, int count, std::int64_t d, double* out);
+  void (*expand)(const Expansion*);
   void (*sum)(SumTile*);
   // |z|^2, the product of z with itself to the last bit, and z . centre, of every row.
   void (*squares)(const TileSide&, double* out);

@@ -49,9 +49,14 @@ float spread_of(const double* x, double factor, std::int64_t d) {
 
 }  // namespace
 
-SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, bool float64,
+SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, bool float64, int reach,
                  const Kernels& table, int threads)
-    : y_given_(y != nullptr), table_(&table), threads_(threads), d_(x.d), widened_(threads) {
+    : y_given_(y != nullptr),
+      table_(&table),
+      reach_(reach),
+      threads_(threads),
+      d_(x.d),
+      widened_(threads) {
   FASTGEN_CHECK(x.n >= 1 && x.d >= 1 && threads >= 1);
   FASTGEN_CHECK(!y || (y->n >= 1 && y->d == x.d));
   sets_[0].rows = x;
@@ -162,7 +167,7 @@ void SumRows::scan_task(std::int64_t task) {
   set.block_high[task] = std::move(high);
 }
 
-// The mean of both sets, and a power of two that brings every |z| below 1.
+// The mean of both sets, and a power of two that brings every |z| below 2^reach.
 void SumRows::find_centre() {
   std::vector<double> low(d_, std::numeric_limits<double>::infinity());
   std::vector<double> high(d_, -std::numeric_limits<double>::infinity());
@@ -197,7 +202,7 @@ void SumRows::find_centre() {
     int exponent = 0, more = 0;
     std::frexp(widest, &exponent);
     std::frexp(std::sqrt(square), &more);
-    data_.unit = std::ldexp(1.0, std::min(-exponent - more, 1000));
+    data_.unit = std::ldexp(1.0, std::min(reach_ - exponent - more, 1000));
   }
   // A large constant feature beside small ones, or a spread beyond float32's range.
   float64_ = float64_ || data_.unit > 0x1p100 || data_.unit < 0x1p-100;

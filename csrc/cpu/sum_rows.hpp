@@ -16,9 +16,10 @@ namespace fastgen::cpu {
 
 class SumRows {
  public:
-  // `y` may be null. `normalise`: rows are divided by their norm, and not centred.
-  SumRows(const RowView& x, const RowView* y, bool normalise, bool float64, const Kernels& table,
-          int threads);
+  // `y` may be null. `normalise`: rows are divided by their norm, and not centred. Norms are brought below
+  // 2^reach; more than 1 keeps rows far smaller than others in the range of float64.
+  SumRows(const RowView& x, const RowView* y, bool normalise, bool float64, int reach,
+          const Kernels& table, int threads);
 
   // True when all is known, or a row that cannot be normalised has been found.
   bool advance(Deadline deadline);
@@ -68,7 +69,7 @@ class SumRows {
   Set sets_[2];
   bool y_given_, float64_;
   const Kernels* table_;
-  int threads_;
+  int reach_, threads_;
   std::int64_t d_, zero_row_[2] = {-1, -1};
   std::int64_t first_set_tasks_ = 0, block_rows_ = 0;
   Phase phase_ = Phase::scan;

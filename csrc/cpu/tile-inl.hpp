@@ -2,8 +2,8 @@
 // kTileDepth features into panels, and multiplied panel by panel. Included once per target_*.cpp,
 // inside its own namespace.
 //
-// Every product is a sum over blocks of kTileDepth features, each a chain in ascending order, so it
-// depends on neither tile nor place in the tile, and x . y equals y . x to the last bit.
+// Every product is a sum over chains of features in ascending order, so it depends on neither tile nor
+// place in the tile, and x . y equals y . x to the last bit.
 
 #if defined(FASTGEN_VECTOR_AVX512)
 constexpr int kTileRows = 8, kTileVectors = 3;
@@ -135,14 +135,14 @@ inline int block_depth(std::int64_t d, std::int64_t k) {
 // Centres features [k, k + kTileDepth) of N rows of a side from `first` and writes them transposed into
 // panels of kWidth rows, [panel][kTileDepth][kWidth]. Rows past the last repeat it.
 template <class Real, int kWidth, int N, class T>
-inline void pack_square(const TileSide& side, int first, std::int64_t k, const Real* centre,
-                        Real* packed, const T*) {
+inline void pack_square(const TileSide& side, std::int64_t first, std::int64_t k,
+                        const Real* centre, Real* packed, const T*) {
   static_assert(kWidth % N == 0);
   using V = typename Square<Real, N>::V;
   const T* rows[N];
   V factor[N], spread[N];
   for (int r = 0; r < N; ++r) {
-    const int row = first + r < side.count ? first + r : side.count - 1;
+    const std::int64_t row = first + r < side.count ? first + r : side.count - 1;
     rows[r] = static_cast<const T*>(side.rows[row]) + k;
     factor[r] = V{} + static_cast<Real>(side.factor[row]);
     spread[r] = V{} + static_cast<Real>(side.spread[row]);
@@ -174,7 +174,7 @@ void pack_block(const TileSide& side, void* packed) {
   const Real* centre = static_cast<const Real*>(side.centre);
   with_type(nullptr, side.dtype, [&](const auto* typed) {
     for (std::int64_t k = 0; k < side.d; k += kTileDepth) {
-      for (int first = 0; first < side.count; first += N) {
+      for (std::int64_t first = 0; first < block_items / kTileDepth; first += N) {
         pack_square<Real, kTilePanel<Real>, N>(side, first, k, centre, out, typed);
       }
       out += block_items;
@@ -226,7 +226,8 @@ inline void unspread(const Real* row_inverse, int rows, const Real* column_inver
   }
 }
 
-template <class Real>
+// Every product is a sum over chains of kChain features.
+template <class Real, int kChain>
 void multiply_tile(const Tile* tile) {
   constexpr int kPanel = kTilePanel<Real>;
   constexpr std::int64_t kLine = 64 / sizeof(Real);
@@ -265,9 +266,13 @@ void multiply_tile(const Tile* tile) {
             __builtin_prefetch(next_columns, 0, 2);
           }
         }
-        multiply_panel<Real>(rows + r / kPanel * kPanel * kTileDepth + r % kPanel, kPanel,
-                             columns + c * kTileDepth, kPanel, depth, k == 0,
-                             products + r * kTile + c, kTile);
+        const Real* a = rows + r / kPanel * kPanel * kTileDepth + r % kPanel;
+        const Real* b = columns + c * kTileDepth;
+        for (int chain = 0; chain < depth; chain += kChain) {
+          const int length = depth - chain < kChain ? depth - chain : kChain;
+          multiply_panel<Real>(a + chain * kPanel, kPanel, b + chain * kPanel, kPanel, length,
+                               k == 0 && chain == 0, products + r * kTile + c, kTile);
+        }
         if (!more) {
           const int rows_here = tile->row_count - r < kTileRows ? tile->row_count - r : kTileRows;
           unspread<Real>(row_inverse + r, rows_here, column_inverse + c, products + r * kTile + c);
@@ -276,5 +281,34 @@ void multiply_tile(const Tile* tile) {
     }
     rows += row_items;
     columns += column_items;
+  }
+}
+
+// The squares of packed rows, in float64.
+template <class Real>
+void packed_squares(const void* packed, int count, std::int64_t d, double* out) {
+  constexpr int kPanel = kTilePanel<Real>;
+  const Real* block = static_cast<const Real*>(packed);
+  for (int row = 0; row < count; ++row) out[row] = 0;
+  for (std::int64_t k = 0; k < d; k += kTileDepth) {
+    for (int first = 0; first < count; first += kPanel) {
+      const int rows = count - first < kPanel ? count - first : kPanel;
+      const Real* panel = block + first * kTileDepth;
+      for (int i = 0; i < block_depth(d, k); ++i) {
+        for (int r = 0; r < rows; ++r) {
+          const double z = static_cast<double>(panel[i * kPanel + r]);
+          out[first + r] += z * z;
+        }
+      }
+    }
+    block += packed_items(count, 1, kPanel);
+  }
+}
+
+template <class Real>
+void expand_squares(const Expansion* task) {
+  const Real* products = static_cast<const Real*>(task->products);
+  for (int c = 0; c < task->count; ++c) {
+    task->squares[c] = task->row_square + task->column_squares[c] - 2 * widen(products[c]);
   }
 }

@@ -1,7 +1,9 @@
-// The density walk for many features: squared distances from tiles of float64 products of centred rows.
+// The density walk for many features: squared distances from tiles of products of centred rows, packed by
+// windows as in kernel_sums.hpp.
 //
-// Rows are packed by windows, as in kernel_sums.hpp. Squared distances of close pairs are taken from the
-// rows themselves where cancellation would show at the bandwidths asked for.
+// Products are float64. For one bandwidth, float32 rows whose norms are not too large in bandwidths are
+// tried in float32 first, at half the cost, and points for which that may be too coarse done again. Squared distances of close pairs are taken from the rows themselves where
+// cancellation would show.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +12,7 @@
 #include <vector>
 
 #include "common/memory.hpp"
+#include "cpu/bandwidths.hpp"
 #include "cpu/density_problem.hpp"
 #include "cpu/sum_rows.hpp"
 
@@ -22,6 +25,7 @@ class TileDensity final : public DensityWalk {
   double advance(Deadline deadline) override;
   const std::vector<LogSumTotals>& totals() const override { return totals_; }
   std::int64_t point(std::int64_t row) const override { return row; }
+  bool too_narrow() const override { return !rates_.empty() && rates_.back() > kFastestRate; }
 
  private:
   enum class Phase { rows, pack, tiles, done };
@@ -29,6 +33,7 @@ class TileDensity final : public DensityWalk {
   // Rows of one side, packed by blocks, a window of them at a time.
   struct Side {
     int set;
+    std::vector<std::int64_t> numbers;  // of the rows in their set
     std::int64_t n, block_rows;
     std::int64_t block_bytes, window_blocks, windows;
     std::vector<const void*> rows;
@@ -43,11 +48,16 @@ class TileDensity final : public DensityWalk {
     }
   };
   struct Worker {
-    AlignedBuffer<double> products, squares, largest, partials, row;
+    AlignedBuffer<double> products, squares, largest, partials, row;  // row: two of them
   };
 
-  void lay_out();
-  void lay_out(Side& side, int set, std::int64_t block_rows);
+  bool narrow() const { return !rows_.float64(); }
+  double coarseness(double product, double square, double norm) const;
+  void find_nearest(const Worker& worker, int part, std::int64_t point, std::int64_t first,
+                    int count, double anchor);
+  void begin_rows();
+  void lay_out(Side& side, std::int64_t block_rows);
+  void list_coarse();
   void next_stage();
   TileSide tile_side(const Side& side, std::int64_t block) const;
   const unsigned char* packed(const Side& side, std::int64_t block) const;
@@ -58,7 +68,7 @@ class TileDensity final : public DensityWalk {
 
   DensityProblem problem_;
   SumRows rows_;
-  bool look_ = false;
+  bool look_ = false, again_ = false;
   std::vector<double> rates_;
   std::vector<RateGroup> groups_;
   std::vector<float> narrow_weights_;
@@ -70,6 +80,11 @@ class TileDensity final : public DensityWalk {
   int parts_ = 1;
   double stages_done_ = 0;
   std::vector<LogSumTotals> totals_;  // one
+  // Of float32 products, by part and point: the nearest sample's squared distance and norm.
+  struct Nearest {
+    double square, norm;
+  };
+  std::vector<Nearest> nearest_;
   std::vector<Worker> workers_;
 };
 

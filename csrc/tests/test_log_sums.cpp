@@ -2,7 +2,8 @@
 // error over its whole range, sums within the roundings of their terms, rows alone the same to the last
 // bit as among others, and anchors that fall.
 //
-// Largest relative errors of 2^-e are printed, e exact (PLACEHOLDER).
+// Largest relative errors of 2^-e seen on 3 10^6 arguments, e exact: float32 2^-22.54 with AVX-512's
+// table and 2^-23.39 without, float64 2^-38.50 and 2^-52.23.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -100,7 +101,7 @@ void exponential() {
         const Long want = std::exp2(-exponent);
         const Long off = std::fabs(got[k] / want - 1);
         share = std::max(share, static_cast<double>(off / relative));
-        if (k == 0 && e < 0.7) worst = std::max(worst, static_cast<double>(off));
+        if (k == 0 && e < 1) worst = std::max(worst, static_cast<double>(off));
         relative = 2.001L * relative + static_cast<Long>(kRounding<Real>);
       }
       if (e == 0) CHECK_ARRAYS(got, std::vector<double>(cpu::kChain, 1.0));
@@ -290,6 +291,61 @@ void at_a_sample() {
   }
 }
 
+// Polynomials with random coefficients around some centres, times exp(-|u|^2 / 2).
+template <class Real>
+void far() {
+  const Long rounding = static_cast<Long>(kRounding<Real>);
+  const int terms = cpu::far_term(cpu::kMostDegree, 0) + 1;
+  double share = 0;
+  for (const int d : {1, 2}) {
+    for (const int count : {1, 31, cpu::kPoints}) {
+      Random random(static_cast<std::uint64_t>(count));
+      const std::vector<Real> points = random_rows<Real>(random, d * cpu::kPoints, 2);
+      const std::vector<Real> coefficients = random_rows<Real>(random, 4 * terms, 1);
+      std::vector<cpu::FarGroup> groups;
+      for (const int degree : {cpu::kMostDegree, 2, 7, 0}) {
+        cpu::FarGroup group{{}, coefficients.data() + groups.size() * terms, degree};
+        for (double& c : group.centre) c = static_cast<double>(static_cast<float>(random.normal()));
+        groups.push_back(group);
+      }
+      const double scale = 0.25;
+      for (const cpu::Kernels* table : all_kernels()) {
+        const About name(about<Real>(*table) + " d=" + show(d) + " count " + show(count));
+        Values sums(cpu::kPoints, 0.5);
+        const cpu::FarSums task{points.data(), count,         d,
+                                scale,         groups.data(), static_cast<int>(groups.size()),
+                                sums.data()};
+        log_sum_kernels<Real>(*table).far(&task);
+        for (int r = 0; r < count; ++r) {
+          Bounded sum{0.5L, 4 * 0x1p-53L};
+          for (const cpu::FarGroup& group : groups) {
+            Long u[2] = {0, 0};  // of one feature, its powers are those of the second
+            for (int f = 0; f < d; ++f) {
+              u[f + 2 - d] =
+                  scale * (static_cast<Long>(points[f * cpu::kPoints + r]) - group.centre[f]);
+            }
+            const Long e = (u[0] * u[0] + u[1] * u[1]) / 2 / kLn2, factor = std::exp2(-e);
+            const Long relative = product_error<Real>(*table, e) + 6 * kLn2 * e * rounding +
+                                  (4 * group.degree + 8) * rounding;
+            for (int i = 0; i <= (d == 2 ? group.degree : 0); ++i) {
+              for (int j = 0; j <= group.degree - i; ++j) {
+                const Real c = static_cast<const Real*>(group.coefficients)[cpu::far_term(i, j)];
+                const Long term = c * factor * std::pow(u[0], i) * std::pow(u[1], j);
+                sum.value += term;
+                sum.error += std::fabs(term) * relative;
+              }
+            }
+          }
+          const Long off = std::fabs(sums[r] - sum.value);
+          share = std::max(share, static_cast<double>(off / sum.error));
+          CHECK(off <= sum.error);
+        }
+      }
+    }
+  }
+  std::printf("  %s polynomials: %.3f of the bound\n", kRealName<Real>, share);
+}
+
 // Squared distances in float64, of rows in full precision.
 template <class Real>
 void differences() {
@@ -317,20 +373,23 @@ void differences() {
   }
 }
 
+// |x|^2 + |y|^2 - 2 x . y of a row of products, and nothing beyond its end.
+template <class Real>
 void expansion() {
   Random random(4);
   for (const cpu::Kernels* table : all_kernels()) {
     for (const int count : {1, 7, 16, 33, cpu::kTile}) {
-      const About name(std::string(table->name) + " count " + show(count));
-      const Values products = normals(random, count), columns = normals(random, count, 2);
+      const About name(about<Real>(*table) + " count " + show(count));
+      const std::vector<Real> products = random_rows<Real>(random, count, 1);
+      const Values columns = normals(random, count, 2);
       Values squares(count + 1, -5.0);
       const cpu::Expansion task{products.data(), count, 3.25, columns.data(), squares.data()};
-      table->log_sums_double.expand(&task);
+      sum_kernels<Real>(*table).expand(&task);
       Long worst = 0;
       for (int c = 0; c < count; ++c) {
-        const Long want = Long{3.25} + columns[c] - 2 * Long{products[c]};
-        const Long size = Long{3.25} + std::fabs(columns[c]) + 2 * std::fabs(products[c]);
-        worst = std::max(worst, std::fabs(squares[c] - want) / size);
+        const Long product = 2 * static_cast<Long>(products[c]);
+        const Long size = 3.25L + std::fabs(columns[c]) + std::fabs(product);
+        worst = std::max(worst, std::fabs(squares[c] - (3.25L + columns[c] - product)) / size);
       }
       CHECK(worst <= 0x1p-52L);
       CHECK_EQUAL(squares[count], -5.0);
@@ -353,8 +412,11 @@ int main(int argc, char** argv) {
                     {"at_a_sample_double", at_a_sample<double>},
                     {"direct_float", direct<float>},
                     {"direct_double", direct<double>},
+                    {"far_float", far<float>},
+                    {"far_double", far<double>},
                     {"differences_float", differences<float>},
                     {"differences_double", differences<double>},
-                    {"expansion", expansion}},
+                    {"expansion_float", expansion<float>},
+                    {"expansion_double", expansion<double>}},
                    argc, argv);
 }

@@ -201,7 +201,7 @@ def choose(
         values, dominated = densities.log_densities(session, None, samples, candidates)
     else:
         values, dominated = _of_folds(session, samples, candidates, folds, seed)
-    scores = np.array([column.mean() for column in values.T])
+    scores = np.array([densities.mean(column) for column in values.T])
     best = int(np.argmax(scores))
     selection = BandwidthSelection(float(candidates[best]), candidates, scores)
     return selection, dominated[best : best + 1]

@@ -151,7 +151,7 @@ def summarise(values: Floats, d: int) -> LogLikelihood:
     LogLikelihood
         Mean, standard error and bits per dimension.
     """
-    n, mean = len(values), float(values.mean())
+    n, mean = len(values), densities.mean(values)
     error = math.nan
     if n > 1 and math.isfinite(mean):
         with np.errstate(over="ignore"):  # of values around -1e200

@@ -148,9 +148,9 @@ def select_bandwidth(
     if n < 2:
         raise ValueError(f"{name}: expected `samples` with at least 2 rows, got {n}")
     if candidates is None:
-        spread = math.sqrt(np.mean(np.var(rows, axis=0, ddof=1)))
-        if not spread > 0:
+        if np.all(rows == rows[0]):
             raise ValueError(f"{name}: expected `samples` that differ, or `candidates`")
+        spread = math.sqrt(np.mean(np.var(rows, axis=0, ddof=1)))
         widths = _scott(n, d) * spread * 2.0 ** (np.arange(-16, 9) / 2)
     else:
         widths = _positive(name, "candidates", np.asarray(candidates, dtype=np.float64))
@@ -168,7 +168,7 @@ def select_bandwidth(
         for fold in range(count):
             held = order[fold::count]
             values[held] = _log_density(name, rows[held], np.delete(rows, held, axis=0), widths)
-    scores = np.array([math.fsum(column) / n for column in values.T.tolist()])
+    scores = np.array([_mean(column) for column in values.T])
     return BandwidthSelection(float(widths[np.argmax(scores)]), widths, scores)
 
 
@@ -220,9 +220,7 @@ def heldout_log_likelihood(
     >>> print(f"{found.mean:.6f} {found.standard_error:.6f} {found.bits_per_dim:.6f}")
     -2.471874 0.352803 3.566161
     """
-    values = _log_density(
-        "heldout_log_likelihood", points, samples, bandwidth, covariance, weights
-    )
+    values = _log_density("heldout_log_likelihood", points, samples, bandwidth, covariance, weights)
     d = np.asarray(samples).shape[1]
     found = [_log_likelihood(column, d) for column in np.atleast_2d(values.T)]
     return found[0] if values.ndim == 1 else found
@@ -267,11 +265,16 @@ def _log_density(
 
 def _log_likelihood(values: Floats, d: int) -> LogLikelihood:
     n = len(values)
-    mean = math.fsum(values.tolist()) / n
+    mean = _mean(values)
     error = math.nan
     if n > 1 and math.isfinite(mean):
         error = float(np.std(values, ddof=1)) / math.sqrt(n)
     return LogLikelihood(mean, error, -mean / (d * math.log(2)))
+
+
+def _mean(values: Floats) -> float:
+    scaled = np.ldexp(values, -40)  # a sum of log-densities may overflow where their mean does not
+    return math.ldexp(math.fsum(scaled.tolist()) / len(values), 40)
 
 
 def _log_means(
