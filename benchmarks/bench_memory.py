@@ -32,6 +32,9 @@ class Call:
     bytes_per_feature: int  # of a copy of the rows; 0 for none
     bytes_per_row: int
     settings: str
+    n: int = N
+    d: int = D
+    function: str = ""  # if it is not the name of the case
 
 
 CALLS = {
@@ -41,20 +44,40 @@ CALLS = {
     # Sums by row; kid has 5 times as many here, those of the subsets, within the fixed part.
     "mmd": Call(sets=2, bytes_per_feature=0, bytes_per_row=256, settings="polynomial"),
     "kid": Call(sets=2, bytes_per_feature=0, bytes_per_row=256, settings="100x1000"),
+    # A float64 copy at most, its place in an order, and sums; beyond 16 features no copy.
+    "log_density,d=16": Call(
+        sets=2,
+        bytes_per_feature=8,
+        bytes_per_row=96,
+        settings="scott",
+        n=200_000,
+        d=16,
+        function="log_density",
+    ),
+    "log_density,d=784": Call(
+        sets=2,
+        bytes_per_feature=0,
+        bytes_per_row=96,
+        settings="scott",
+        n=20_000,
+        d=784,
+        function="log_density",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def bench_memory(name: str, bench: Bench, tmp_path: Path, benchmark: Any) -> None:
-    n, d = (QUICK_N, QUICK_D) if bench.quick else (N, D)
     call = CALLS[name]
+    function = call.function or name
+    n, d = (QUICK_N, min(QUICK_D, call.d)) if bench.quick else (call.n, call.d)
     paths = [tmp_path / f"{seed}.npy" for seed in range(call.sets)]
     for seed, path in enumerate(paths):
         np.save(path, relu_features(n, d, seed=seed + 1))
-    command = [sys.executable, str(CHILD), name, str(bench.threads), *map(str, paths)]
+    command = [sys.executable, str(CHILD), function, str(bench.threads), *map(str, paths)]
     measured: list[dict[str, int]] = []
 
-    case = f"memory/{name}/n={n},d={d},{call.settings}/f32/cpu"
+    case = f"memory/{function}/n={n},d={d},{call.settings}/f32/cpu"
     benchmark.group = "memory"
     benchmark.name = case
     benchmark.pedantic(

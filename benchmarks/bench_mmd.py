@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from contenders import MmdContender, mmd_contenders
 from features import feature_pair, relu_features
-from harness import Line
+from harness import Line, in_turns
 
 import fastgen
 from fastgen import numpy_reference
@@ -83,35 +82,25 @@ def bench_mmd_permutations(
     d = features(MAIN_D, bench.quick)
     x, y = feature_pair(n, m, d)
     assert_same_p_value(d, bench.threads)
-    without: list[float] = []
-
-    def call_without() -> None:  # before each round of the other, and not part of it
-        started = time.perf_counter()
-        fastgen.mmd(x, y, threads=bench.threads)
-        without.append(time.perf_counter() - started)
-
     case = f"mmd/n={n},m={m},d={d}/polynomial,{PERMUTATIONS} permutations/f32/cpu-{isa}"
     benchmark.group = "mmd"
     benchmark.name = case
-    benchmark.pedantic(
-        fastgen.mmd,
-        args=(x, y),
-        kwargs={"permutations": PERMUTATIONS, "threads": bench.threads},
-        setup=call_without,
+    _, without = in_turns(
+        benchmark,
+        partial(fastgen.mmd, x, y, permutations=PERMUTATIONS, threads=bench.threads),
+        partial(fastgen.mmd, x, y, threads=bench.threads),
         rounds=PERMUTATIONS_ROUNDS,
-        warmup_rounds=1,
     )
-    rounds = without[1 : 1 + PERMUTATIONS_ROUNDS]  # the first belongs to the warm-up
     seconds = benchmark.stats.stats.median
     line = Line(
         case,
         "no permutations",
-        seconds / statistics.median(rounds),
+        seconds / statistics.median(without),
         seconds=seconds,
         target=PERMUTATIONS_TARGET,
-        notes=[f"without {statistics.median(rounds):.3g} s", f"{len(rounds)} rounds, in turns"],
+        notes=[f"without {statistics.median(without):.3g} s", f"{len(without)} rounds, in turns"],
     )
-    bench.record(benchmark, line, seconds_without=rounds)
+    bench.record(benchmark, line, seconds_without=without)
 
 
 @pytest.mark.parametrize("contender", mmd_contenders(), ids=lambda contender: contender.name)

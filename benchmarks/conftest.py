@@ -92,6 +92,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     write(f"{processor()}, {bench.threads} threads; {libraries}")
     write(f"NumPy of the contenders: {gemm.blas_description()}")
     width = max(len(line.case) for line in bench.lines)
+    what_width = max(22, *(len(line.what) for line in bench.lines))
     for line in bench.lines:
         seconds = "" if line.seconds is None else f"{line.seconds:.3g} s"
         target = ""
@@ -99,6 +100,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             sign = ">=" if line.higher_is_better else "<="
             target = f"{sign} {line.target:g} {line.verdict}"
         write(
-            f"{line.case:<{width}}  {seconds:>8}  {line.ratio:8.3g} x {line.what:<22}  "
+            f"{line.case:<{width}}  {seconds:>8}  {line.ratio:8.3g} x {line.what:<{what_width}}  "
             f"{target:<15}  {'; '.join(line.notes)}".rstrip()
         )

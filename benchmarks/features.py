@@ -1,4 +1,4 @@
-"""Synthetic features with the shape of Inception activations: rectified, correlated, low rank."""
+"""Synthetic features: rectified, correlated, low rank like Inception activations; or normal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ RANK = 200
 DECAY = 60.0
 AMPLITUDE = 3.0
 NOISE = 0.3
+# The most dimensions in which normal samples get an exact covariance.
+WHITE_D = 2
 # Rows made at a time: keeps the peak memory of making the data far below the data itself.
 BLOCK = 2048
 
@@ -55,3 +57,17 @@ def relu_features(n: int, d: int, *, seed: int, spread: float = 1.0) -> NDArray[
 def feature_pair(n: int, m: int, d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a real set of n rows and a fake one of m rows and less variety."""
     return relu_features(n, d, seed=1), relu_features(m, d, seed=2, spread=0.9)
+
+
+def normal_pair(n: int, m: int, d: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return independent normal rows, for densities: n points and m samples.
+
+    In few dimensions the samples' own covariance is made the identity (up to float32), so that
+    densities with and without it are the same.
+    """
+    points = np.random.default_rng((1, d)).standard_normal((n, d), dtype=np.float32)
+    samples = np.random.default_rng((2, d)).standard_normal((m, d))
+    if d <= WHITE_D:
+        root = np.linalg.cholesky(np.cov(samples, rowvar=False))
+        samples = np.linalg.solve(root, samples.T).T
+    return points, np.ascontiguousarray(samples, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The unit of every ratio: the bare float32 matrix product ``X @ Y.T`` of the same shape.
+"""The unit of every ratio: the bare product ``X @ Y.T`` of the same shape, in float32 or float64.
 
 The product runs in a fresh process, twice: with NumPy as installed, and with OpenBLAS told to use
 its AVX-512 kernels (``OPENBLAS_CORETYPE=SkylakeX``), because on some processors the wheel picks
@@ -34,6 +34,7 @@ class Gemm:
     n: int
     m: int
     d: int
+    dtype: str
     threads: int
     seconds: float
     seconds_min: float
@@ -44,7 +45,7 @@ class Gemm:
 
     @property
     def gflops(self) -> float:
-        """Billions of float32 operations per second, a multiply-add counted as two."""
+        """Billions of operations per second, a multiply-add counted as two."""
         return 2.0 * self.n * self.m * self.d / self.seconds / 1e9
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,12 +53,14 @@ class Gemm:
         return {**asdict(self), "gflops": self.gflops}
 
 
-def measure(n: int, m: int, d: int, *, threads: int, rounds: int | None = None) -> Gemm:
+def measure(
+    n: int, m: int, d: int, *, threads: int, rounds: int | None = None, dtype: str = "float32"
+) -> Gemm:
     """Measure the product under each core type in its own process and return the faster one."""
     measured = [
         result
         for core in CORE_TYPES
-        if (result := _measure_core(core, n, m, d, threads, rounds)) is not None
+        if (result := _measure_core(core, n, m, d, dtype, threads, rounds)) is not None
     ]
     if not measured:
         raise RuntimeError("gemm: neither core type could be measured")
@@ -94,11 +97,11 @@ def blas_description() -> str:
 
 
 def _measure_core(
-    core: str, n: int, m: int, d: int, threads: int, rounds: int | None
+    core: str, n: int, m: int, d: int, dtype: str, threads: int, rounds: int | None
 ) -> Gemm | None:
     command = [sys.executable, __file__, "--worker"]
     command += ["--n", str(n), "--m", str(m), "--d", str(d), "--threads", str(threads)]
-    command += ["--rounds", str(rounds or 0)]
+    command += ["--rounds", str(rounds or 0), "--dtype", dtype]
     done = subprocess.run(
         command, env=environment(core, threads), capture_output=True, text=True, check=False
     )
@@ -109,14 +112,15 @@ def _measure_core(
     return Gemm(**json.loads(done.stdout), requested_core=core or "as installed")
 
 
-def _multiply(n: int, m: int, d: int, threads: int, rounds: int) -> dict[str, Any]:
+def _multiply(n: int, m: int, d: int, dtype: str, threads: int, rounds: int) -> dict[str, Any]:
     import numpy as np
 
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((n, d), dtype=np.float32)
-    y = rng.standard_normal((m, d), dtype=np.float32)
-    rows = min(n, max(1, OUTPUT_BYTES // (4 * m)))
-    out = np.zeros((rows, m), dtype=np.float32)
+    number = np.dtype(dtype).type
+    x = rng.standard_normal((n, d), dtype=number)
+    y = rng.standard_normal((m, d), dtype=number)
+    rows = min(n, max(1, OUTPUT_BYTES // (x.itemsize * m)))
+    out = np.zeros((rows, m), dtype=number)
     seconds: list[float] = []
     np.matmul(x[:rows], y.T, out=out)  # starts the threads, touches the output
     while len(seconds) < (rounds or 5):
@@ -131,6 +135,7 @@ def _multiply(n: int, m: int, d: int, threads: int, rounds: int) -> dict[str, An
         "n": n,
         "m": m,
         "d": d,
+        "dtype": dtype,
         "threads": threads,
         "seconds": statistics.median(seconds),
         "seconds_min": min(seconds),
@@ -142,19 +147,22 @@ def _multiply(n: int, m: int, d: int, threads: int, rounds: int) -> dict[str, An
 
 def main() -> None:
     """Print the measured product as JSON."""
-    parser = argparse.ArgumentParser(description="time the bare float32 product X @ Y.T")
+    parser = argparse.ArgumentParser(description="time the bare product X @ Y.T")
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--m", type=int, default=10_000)
     parser.add_argument("--d", type=int, default=2048)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=0, help="0: up to 5 within 15 seconds")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     shape = (options.n, options.m, options.d)
     if options.worker:
-        print(json.dumps(_multiply(*shape, options.threads, options.rounds)))
+        print(json.dumps(_multiply(*shape, options.dtype, options.threads, options.rounds)))
         return
-    result = measure(*shape, threads=options.threads, rounds=options.rounds or None)
+    result = measure(
+        *shape, threads=options.threads, rounds=options.rounds or None, dtype=options.dtype
+    )
     print(json.dumps(result.to_dict(), indent=2))
 
 

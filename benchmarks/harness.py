@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import platform
+import time
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gemm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 LIBRARIES = (
     *("fastgen", "numpy", "scipy", "scikit-learn", "threadpoolctl", "prdc"),
@@ -81,27 +85,30 @@ class Bench:
         isa: str | None = None,
         pair_operations: float = 0.0,
         path: str = "int8",
+        unit: str = "float32",
         target: float | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
-        """Record the ratio of the benchmark's median to the product of `shape` (n, m, d).
+        """Record the ratio of the benchmark's median to the product of `shape` (n, m, d) in `unit`.
 
         With `isa` given, record also the rate of `pair_operations` against its peak on `path`.
         """
-        unit = self.gemm(*shape)
+        product = self.gemm(*shape, unit)
         seconds = benchmark.stats.stats.median
-        core = unit.blas.split()[-1]
-        notes = [f"GEMM {unit.seconds:.3g} s", f"{unit.gflops:.0f} GFLOP/s", core]
-        extra: dict[str, Any] = {"gemm": unit.to_dict()}
+        core = product.blas.split()[-1]
+        what = "GEMM" if unit == "float32" else f"{unit} GEMM"
+        notes = [*notes, f"GEMM {product.seconds:.3g} s", f"{product.gflops:.0f} GFLOP/s", core]
+        extra: dict[str, Any] = {"gemm": product.to_dict()}
         # The product uses the best instructions there are, whichever of ours is measured.
         best = self.peak(self.best_instruction_set)
-        notes.append(f"{unit.gflops * 1e9 / best['float32']:.0%} of float32 peak")
+        notes.append(f"{product.gflops * 1e9 / best[unit]:.0%} of {unit} peak")
         if isa is not None:
             peak = self.peak(isa)
             rate = pair_operations / seconds
             extra |= {"peak": peak, "operations_per_second": rate}
             notes.append(f"fastgen {rate / peak[path]:.0%} of {path} peak")
-        ratio = seconds / unit.seconds
-        line = Line(case, "GEMM", ratio, seconds=seconds, target=target, notes=notes)
+        ratio = seconds / product.seconds
+        line = Line(case, what, ratio, seconds=seconds, target=target, notes=notes)
         self.record(benchmark, line, **extra)
 
     def record_against(
@@ -113,17 +120,18 @@ class Bench:
     ) -> None:
         """Record how many times as long as fastgen the benchmark took.
 
-        `measured` has fastgen's seconds in the same run by instruction set, `targets` the least
-        ratios wanted.
+        `measured` has fastgen's seconds in the same run by instruction set, or by that and the way
+        that was taken; `targets` the least ratios wanted.
         """
-        for isa, seconds in measured.items():
+        for way, seconds in measured.items():
             ratio = benchmark.stats.stats.median / seconds
-            target = (targets or {}).get(isa)
-            line = Line(case, f"fastgen, {isa}", ratio, target=target, higher_is_better=True)
+            target = (targets or {}).get(way)
+            line = Line(case, f"fastgen, {way}", ratio, target=target, higher_is_better=True)
             self.record(benchmark, line)
 
-    def _gemm(self, n: int, m: int, d: int) -> gemm.Gemm:
-        return gemm.measure(n, m, d, threads=self.threads, rounds=3 if self.quick else None)
+    def _gemm(self, n: int, m: int, d: int, dtype: str) -> gemm.Gemm:
+        rounds = 3 if self.quick else None
+        return gemm.measure(n, m, d, threads=self.threads, rounds=rounds, dtype=dtype)
 
     def _peak(self, isa: str) -> dict[str, float]:
         """Return operations per second of register-only loops, by path."""
@@ -137,6 +145,24 @@ class Bench:
         peak = {kind: max(run[kind] for run in runs) for kind in ("int8", "float32")}
         # Not measured: a register has half as many float64 lanes, and they are as fast.
         return peak | {"float64": peak["float32"] / 2.0}
+
+
+def in_turns(
+    benchmark: Any, call: Callable[[], Any], other: Callable[[], Any], *, rounds: int
+) -> tuple[Any, list[float]]:
+    """Time `call` as the benchmark, and before each of its rounds, outside of them, `other`.
+
+    Returns what `call` returned, and the seconds of `other`.
+    """
+    seconds: list[float] = []
+
+    def call_other() -> None:
+        started = time.perf_counter()
+        other()
+        seconds.append(time.perf_counter() - started)
+
+    found = benchmark.pedantic(call, setup=call_other, rounds=rounds, warmup_rounds=1)
+    return found, seconds[1 : 1 + rounds]  # the first belongs to the warm-up
 
 
 def versions() -> dict[str, str]:

@@ -5,8 +5,10 @@ The lists leave out contenders whose libraries are not installed here.
 
 from __future__ import annotations
 
-from contenders.base import KidContender, MmdContender, PrdcContender
+from contenders.base import DensityContender, KidContender, MmdContender, PrdcContender
 from contenders.cmmd_formula import CmmdFormula
+from contenders.density_blocked import DensityBlocked
+from contenders.density_packages import ScipyDensity, ScipyLogDensity, SklearnDensity
 from contenders.kid_formulas import CleanFidFormula, TorchFidelityFormula
 from contenders.kid_packages import CleanFidPackage, TorchFidelityPackage, TorchmetricsPackage
 from contenders.mmd_blocked import MmdBlocked
@@ -16,9 +18,11 @@ from contenders.prdc_package import PrdcPackage
 
 __all__ = [
     "CmmdFormula",
+    "DensityContender",
     "KidContender",
     "MmdContender",
     "PrdcContender",
+    "density_contenders",
     "kid_contenders",
     "mmd_contenders",
     "mmd_formulas",
@@ -50,3 +54,9 @@ def kid_contenders() -> list[type[KidContender]]:
         TorchmetricsPackage,
     ]
     return formulas + [each for each in packages if each.available()]
+
+
+def density_contenders() -> list[type[DensityContender]]:
+    """Return those that compute the logarithms of a density."""
+    packages: list[type[DensityContender]] = [SklearnDensity, ScipyDensity, ScipyLogDensity]
+    return [DensityBlocked, *(each for each in packages if each.available())]

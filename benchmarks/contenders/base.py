@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.float32]
+    Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
 
 
@@ -88,6 +89,22 @@ class MmdContender(Contender):
         threads: int,
     ) -> float:
         """Compare the two sets."""
+
+
+class DensityContender(Contender):
+    """Logarithms of a Gaussian-kernel density under Scott's rule, in nats."""
+
+    #: What `fastgen.log_density` takes as `covariance` for the same density.
+    covariance: ClassVar[str | None] = None
+
+    @abstractmethod
+    def log_density(
+        self,
+        points: Matrix,  # [n, d]
+        samples: Matrix,  # [m, d]
+        threads: int,
+    ) -> Floats:  # [n]
+        """Return one value for every point."""
 
 
 class KidContender(Contender):
