@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "common/memory.hpp"
@@ -41,7 +42,9 @@ class DirectDensity final : public DensityWalk {
   // Scratch of one thread.
   struct Worker {
     std::vector<std::int64_t> places;  // of the points at hand
-    std::vector<std::int64_t> blocks;  // of samples that matter to them
+    std::vector<std::int64_t> blocks;  // of samples that matter to them, of this part
+    std::vector<std::pair<double, std::int64_t>> magnitudes;  // of their polynomials
+    double weight;                                            // of those of all parts
     std::vector<SampleBlock> together;
     std::vector<FarGroup> groups;
     std::vector<AnchoredSums> sums;

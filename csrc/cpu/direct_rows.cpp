@@ -119,8 +119,10 @@ void DirectRows::samples_task(std::int64_t block) {
   };
   double sum = 0, largest = 0;
   for (std::int64_t i = begin; i < end; ++i) {
-    const double weight = load_sample(i, x);
-    for (int f = 0; f < d_; ++f) put(columns, f * kSpan + i - begin, x[f]);
+    const std::int64_t row = sample(i);
+    const double weight = problem_.weight(row);
+    problem_.table->to_double(problem_.samples.row(row), problem_.samples.dtype, d_, x);
+    for (int f = 0; f < d_; ++f) put(columns, f * kSpan + i - begin, x[f] * unit_);
     put(weights, i - begin, weight);
     sum += weight;
     largest = std::max(largest, weight);
@@ -135,13 +137,6 @@ void DirectRows::load(const std::vector<std::int64_t>& places, double* out) cons
     for (int f = 0; f < d_; ++f) out[f] *= unit_;
     out += d_;
   }
-}
-
-double DirectRows::load_sample(std::int64_t place, double* out) const {
-  const std::int64_t row = sample(place);
-  problem_.table->to_double(problem_.samples.row(row), problem_.samples.dtype, d_, out);
-  for (int f = 0; f < d_; ++f) out[f] *= unit_;
-  return problem_.weight(row);
 }
 
 }  // namespace fastgen::cpu

@@ -43,12 +43,19 @@ class DirectRows {
   const BlockWeights& weights() const { return block_weight_; }
   // Points at the given places, [places, d].
   void load(const std::vector<std::int64_t>& places, double* out) const;
-  // A sample's features; returns its weight.
-  double load_sample(std::int64_t place, double* out) const;
+  // A feature, and the weight, of the sample at a place.
+  double feature(std::int64_t place, int f) const {
+    return value(columns_, (place / kSpan * d_ + f) * kSpan + place % kSpan);
+  }
+  double weight(std::int64_t place) const { return value(weights_, place); }
 
  private:
   enum class Phase { order, boxes, samples, done };
 
+  double value(const AlignedBuffer<unsigned char>& buffer, std::int64_t place) const {
+    return narrow() ? static_cast<double>(reinterpret_cast<const float*>(buffer.data())[place])
+                    : reinterpret_cast<const double*>(buffer.data())[place];
+  }
   void box_task(std::int64_t task);
   void place_unit();
   void samples_task(std::int64_t task);

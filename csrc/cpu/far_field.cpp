@@ -87,7 +87,7 @@ void FarField::prepare(std::int64_t span) {
                        end = std::min(samples_, begin + size);
     double x[2] = {}, low[2] = {}, high[2] = {};
     for (std::int64_t i = begin; i < end; ++i) {
-      rows_.load_sample(i, x);
+      for (int f = 0; f < d_; ++f) x[f] = rows_.feature(i, f);
       for (int f = 0; f < d_; ++f) {
         low[f] = i == begin ? x[f] : std::min(low[f], x[f]);
         high[f] = i == begin ? x[f] : std::max(high[f], x[f]);
@@ -102,11 +102,11 @@ void FarField::prepare(std::int64_t span) {
     std::fill(sums.begin(), sums.end(), 0.0);
     double reach = 0;
     for (std::int64_t i = begin; i < end; ++i) {
-      const double weight = rows_.load_sample(i, x);
+      const double weight = rows_.weight(i);
       weight_[group] += weight;
       double square = 0;
       for (int f = 0; f < d_; ++f) {
-        x[f] = (x[f] - centre[f]) * scale_;
+        x[f] = (rows_.feature(i, f) - centre[f]) * scale_;
         square += x[f] * x[f];
       }
       reach = std::max(reach, square);
@@ -160,6 +160,18 @@ double FarField::lower_bound(const Boxes& points, std::int64_t box,
     }
   }
   return sum * (1 - 0x1p-20);
+}
+
+double FarField::magnitude(const Boxes& points, std::int64_t box, std::int64_t span) const {
+  double sum = 0;
+  for (std::int64_t group = first_[span]; group < first_[span + 1]; ++group) {
+    double least, most;
+    distances(points, box, group, least, most);
+    // exp(-(|u|^2 + |v|^2) / 2 + |u| |v|) for every sample.
+    const double gap = std::max(least - reach_[group], 0.0);
+    sum += weight_[group] * std::exp(-0.5 * gap * gap);
+  }
+  return sum;
 }
 
 bool FarField::degrees(const Boxes& points, std::int64_t box, std::int64_t span, double log_share,

@@ -36,8 +36,10 @@ class FarField {
   // A lower bound on what the listed spans come to at every point in a box.
   double lower_bound(const Boxes& points, std::int64_t box,
                      const std::vector<std::int64_t>& spans) const;
-  // Groups of a span of samples, and the degree of each for the points in a box; false where taking
-  // every pair is cheaper. `share` is the error allowed per unit of weight, to the base e.
+  // What the polynomials of a span come to term by term, at most: their rounding is proportional to it.
+  double magnitude(const Boxes& points, std::int64_t box, std::int64_t span) const;
+  // Appends the groups of a span of samples, and the degree of each for the points in a box; false where
+  // taking every pair is cheaper. `log_share` is the error allowed per unit of weight.
   bool degrees(const Boxes& points, std::int64_t box, std::int64_t span, double log_share,
                std::vector<FarGroup>& groups) const;
 
