@@ -87,6 +87,7 @@ struct AnchoredSums {
   double anchor;     // the least |x - y|^2 so far; infinite before the first
   double* partials;  // [bandwidths, kPartials]
   double* largest;   // [bandwidths] largest term
+  int place = 0;     // of the anchor's sample in the last block that lowered it
 };
 
 // Adds a row's squared distances to its sums.

@@ -322,6 +322,22 @@ inline void accumulate_group(const Accumulation& task, const Real* beyond, const
   }
 }
 
+// Where a number is in an array that has it.
+inline int place_of(double value, const double* numbers) {
+  int place = 0;
+#if defined(FASTGEN_VECTOR_AVX512)
+  const __m512d wanted = _mm512_set1_pd(value);
+  unsigned found = 0;
+  for (;; place += 8) {
+    found = _mm512_cmp_pd_mask(_mm512_loadu_pd(numbers + place), wanted, _CMP_EQ_OQ);
+    if (found != 0) return place + __builtin_ctz(found);
+  }
+#else
+  while (numbers[place] != value) ++place;
+  return place;
+#endif
+}
+
 // Lowers the anchor of a row's sums.
 inline void lower_anchor(const Accumulation& task, double anchor) {
   AnchoredSums& sums = *task.sums;
@@ -364,7 +380,10 @@ void accumulate(const Accumulation* task) {
   for (int l = 1; l < kCount; ++l) nearest = least[0][l] < nearest ? least[0][l] : nearest;
   if (nearest >= kNoSample) return;
   AnchoredSums& sums = *task->sums;
-  if (nearest < sums.anchor) lower_anchor(*task, nearest);
+  if (nearest < sums.anchor) {
+    lower_anchor(*task, nearest);
+    sums.place = place_of(nearest, task->squares);
+  }
 
   // How far beyond the anchor, in units of the first bandwidth.
   const double first_rate = task->groups[0].rate;

@@ -140,16 +140,6 @@ void TileDensity::begin_rows() {
   next_stage();
 }
 
-// The nearest sample of a row of squared distances, where it is the nearest of all so far.
-void TileDensity::find_nearest(const Worker& worker, int part, std::int64_t point,
-                               std::int64_t first, int count, double anchor) {
-  Nearest& nearest = nearest_[part * points_.n + point];
-  if (!(anchor < nearest.square)) return;
-  const double* squares = worker.squares.data();
-  const double* found = std::find(squares, squares + count, anchor);
-  nearest = {anchor, samples_.square[first + (found - squares)]};
-}
-
 // After a walk of float32 products: points whose sums they may have spoiled, to be done again. The
 // products of the samples that matter are about that of the nearest.
 void TileDensity::list_coarse() {
@@ -303,7 +293,11 @@ void TileDensity::tile_task(Worker& worker, std::int64_t task) {
           worker.squares.data(), padded,  weights, groups_.data(), static_cast<int>(groups_.size()),
           problem_.reach(),      &sums[r]};
       kernels.accumulate(&accumulation);
-      if (narrow()) find_nearest(worker, part, point + r, sample, columns.count, sums[r].anchor);
+      if (!narrow()) continue;
+      Nearest& nearest = nearest_[part * points_.n + point + r];
+      if (sums[r].anchor < nearest.square) {
+        nearest = {sums[r].anchor, samples_.square[sample + sums[r].place]};
+      }
     }
   }
   for (int r = 0; r < rows.count; ++r) totals_[0].add(part, points_.numbers[point + r], sums[r]);

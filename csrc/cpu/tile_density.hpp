@@ -53,8 +53,6 @@ class TileDensity final : public DensityWalk {
 
   bool narrow() const { return !rows_.float64(); }
   double coarseness(double product, double square, double norm) const;
-  void find_nearest(const Worker& worker, int part, std::int64_t point, std::int64_t first,
-                    int count, double anchor);
   void begin_rows();
   void lay_out(Side& side, std::int64_t block_rows);
   void list_coarse();
