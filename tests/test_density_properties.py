@@ -42,7 +42,7 @@ def matrices(draw, dtype: str, n: int, d: int):
 
 
 @st.composite
-def problems(draw, dtypes=tuple(sorted(AWKWARD)), weighted=False):
+def problems(draw, dtypes=("float16", "float32", "float64"), weighted=False):
     """Points (None: the samples, leaving one out), samples, bandwidths, weights, path and isa."""
     dtype = draw(st.sampled_from(dtypes))
     d = draw(st.sampled_from([1, 2, 3, 4, 8, 9, 16, 17, 33]))
