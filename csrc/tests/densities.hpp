@@ -169,9 +169,8 @@ inline void check_density(const DensityReference& want, const DensityResult& got
   std::vector<std::int64_t> least(bandwidths, 0), most(bandwidths, 0);
   for (std::size_t i = 0; i < want.logs.size() && i < got.logs.size(); ++i) {
     const Long limit = (wide ? 1e-10L : 1e-5L) + 0x1p-44L * want.nearest[i];
-    const Long off = want.logs[i] < -1.7e308L
-                         ? (got.logs[i] < -1.7e308 ? 0.0L : 1e30L)
-                         : std::fabs(got.logs[i] - want.logs[i]);
+    const Long off = want.logs[i] < -1.7e308L ? (got.logs[i] < -1.7e308 ? 0.0L : 1e30L)
+                                              : std::fabs(got.logs[i] - want.logs[i]);
     const double share = static_cast<double>(off / limit);
     if (!(share <= worst)) {
       worst = std::isnan(share) ? 1e30 : share;
