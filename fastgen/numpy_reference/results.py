@@ -85,3 +85,35 @@ class LogLikelihood:
     mean: float
     standard_error: float
     bits_per_dim: float
+
+
+@dataclass(frozen=True)
+class Frechet:
+    """Squared Frechet distance of two normal distributions: mean term plus covariance term.
+
+    `error_bound` is what rounding may have changed of `value`; NaN where nothing is known of it.
+    """
+
+    value: float
+    error_bound: float
+    mean_term: float
+    covariance_term: float
+    method: str
+
+
+@dataclass(frozen=True)
+class MatrixSqrt:
+    """A principal square root X of A, and its residual ``|X X - A| / |A|`` in Frobenius norms."""
+
+    value: Floats
+    residual: float
+
+
+@dataclass(frozen=True)
+class InceptionScore:
+    """Inception Score over splits, and the mean and marginal entropies of all rows in nats."""
+
+    mean: float
+    std: float
+    sharpness: float
+    diversity: float
