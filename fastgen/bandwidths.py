@@ -140,8 +140,8 @@ def as_weights(
     if values.min() < 0 or largest == 0:
         got = f"{values.min()} to {largest}"
         fail(function, "weights", "of at least 0 and not all 0", got)
+    least = float(values[values > 0].min()) / largest
     values /= largest
-    least = float(values[values > 0].min())
     if least < 1 / HEAVIEST:
         condition = f"of 0 or at least {1 / HEAVIEST:g} of the largest"
         fail(function, "weights", condition, f"{least:g} of it")

@@ -286,7 +286,7 @@ def _run(
     work = float(len(rows)) * len(samples)
     drive(engine, lambda done: session.progress.update(work, done))
     if engine.too_narrow:
-        condition = "above 1e-200 of the largest feature, beside which exponents are in range"
+        condition = "not so small beside the rows that exponents leave float64"
         fail(session.function, "bandwidth", condition, f"{bandwidths.min():g}")
     found = engine.finish()
     return found["log_sums"], found["dominated"]

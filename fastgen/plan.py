@@ -178,7 +178,7 @@ def sum_bytes_needed(
 #: more than products; beyond 8, blocks of neighbouring rows are so wide that none can be skipped.
 DENSITY_PATHS: dict[str, float] = {"auto": math.inf, "direct": 16, "tiles": math.inf, "ordered": 8}
 
-_DENSITY_BLOCK = 1024  # samples, to which their copies are padded
+_DENSITY_BLOCK = 512  # samples, to which their copies are padded
 _DENSITY_POINTS = 256  # of one task
 _DENSITY_PARTS = 64  # tasks that there are at least
 
@@ -236,6 +236,7 @@ def density_bytes_needed(
     """
     if path != "tiles" and d <= DENSITY_PATHS["direct"]:
         packed = 8 * d * (n + m + 2 * _DENSITY_BLOCK)
+        packed += 16 * d * max(n, m)  # what an order is made of, one set after the other
     else:
         packed = 8 * (n + m + 2 * _DENSITY_BLOCK) * -(-d // 128) * 128
         packed = min(packed, 2 * max(_WINDOW_BYTES, 8 * 64 * d))

@@ -227,6 +227,17 @@ def test_copies_of_a_sample(d, dtype):
 # --- public functions -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("d", "exponent"), [(17, 300), (64, 400), (784, 1200)])
+def test_points_that_differ_in_one_feature_only(d, exponent):
+    # All that rounding of a row may spoil is in the feature by which it is far from the samples.
+    rng = np.random.default_rng(d)
+    samples = (0.01 * rng.normal(size=(2000, d))).astype(np.float32)
+    points = (0.01 * rng.normal(size=(60, d))).astype(np.float32)
+    points[:, 0] = math.sqrt(exponent) * np.linspace(0.98, 1.02, 60)
+    for isa in ISAS:
+        Sums(points, samples, [1.0]).check(isa=isa)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [1, 2, 8, 16, 17, 256])
 def test_log_density_is_that_of_the_reference(d, dtype):

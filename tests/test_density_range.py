@@ -90,6 +90,21 @@ def test_smaller_weights_are_refused(d):
         list(by_every_path(along([0.0], d), along([0.0, 1.0], d), 1.0, [1e-300, 1.0]))
 
 
+def test_weights_too_small_to_be_divided_are_refused():
+    with pytest.raises(ValueError, match=r"expected `weights` of 0 or at least 1e-290 of"):
+        pairwise.log_kernel_sums(along([0.0], 1), along([0.0, 1.0], 1), weights=[1e-300, 1e100])
+
+
+@pytest.mark.parametrize("h", [1e70, 1e80, 1e160, 1e300])
+@pytest.mark.parametrize("d", WIDE)
+def test_a_row_is_left_out_of_its_sum_under_any_bandwidth(d, h):
+    weights = np.array([1.0, 1e-100, 1e-100, 1e-100])
+    for path in paths_for(d):
+        rows = along([0.0, 1.0, 2.0, 3.0], d)
+        found = pairwise.log_kernel_sums(rows, bandwidth=h, weights=weights, path=path)
+        assert found[0] == pytest.approx(math.log(3e-100), abs=1e-9), path
+
+
 # --- magnitudes -----------------------------------------------------------------------------------
 
 

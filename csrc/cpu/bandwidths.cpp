@@ -10,8 +10,9 @@ std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit)
   std::vector<double> rates;
   for (const double h : bandwidths) {
     const double width = h * unit;
-    // The least stands for all wider ones: no distance comes to more than 2^-100 of it.
-    rates.push_back(std::max(kHalfLog2E / width / width, 0x1p-990));
+    // The least stands for all wider ones: no squared distance, below 2^810 here, comes to more than 2^-150
+    // of it, and kNoSample comes to enough.
+    rates.push_back(std::max(kHalfLog2E / width / width, 0x1p-960));
   }
   return rates;
 }

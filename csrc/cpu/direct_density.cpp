@@ -17,18 +17,20 @@ constexpr double kLn2 = 0.69314718055994531;
 // Tasks of fewer blocks of points than this are divided among the samples too.
 constexpr std::int64_t kTasks = 64;
 // Operations of one task, about a third of a second.
-constexpr double kTaskWork = 3e10;
-// Blocks of samples whose terms are added up before they become float64: 128 terms a lane in 1 and 2
-// dimensions. More would not stay in L1 either.
+constexpr double kTaskWork = 2e10;
+// Blocks of samples whose terms are added up before they become float64: in 1 and 2 dimensions 128 terms a
+// lane with AVX-512, 512 with SSE2. More would not stay in L1 either.
 constexpr std::int64_t kTogether = 8, kMostTogether = 4;
 // Sums without an anchor tell enough from this share of the weights on. A term is off by a few units of
-// 2^-24 of its exponent, and the mean exponent of a sum's terms is at most -log(sum / weights): 24 here,
-// which makes 2e-6 (worst seen 4e-6) of the 1e-5. In float64 only the range of the numbers counts.
-constexpr double kTellsFloat = 3.7751345442790977e-11, kTellsDouble = 0x1p-800;
+// 2^-24 of its exponent, and the mean exponent of a sum's terms is at most -log(sum / weights): 22 here,
+// which makes 2e-6 of the 1e-5, and 9e-6 at worst (16 features, all samples equal, SSE2: seen). In float64
+// only the range of the numbers counts.
+constexpr double kTellsFloat = 2.7894680928689246e-10, kTellsDouble = 0x1p-800;
 // What may be left out of a sum, and what polynomials may be off by: 2^-bits of it.
 constexpr int kLeftOutFloat = 30, kLeftOutDouble = 50, kFarFloat = 20, kFarDouble = 37;
 // Rounding of a polynomial, as a share of the sum of its terms' magnitudes, and what of it is allowed: 4e-6
-// of a lower bound on the sum. (Worst error seen of all that, 7e-7.)
+// of a lower bound on the sum. Terms are rounded independently, so this is an estimate, not a bound: worst
+// error seen of all that 2.6e-6, with equal samples.
 constexpr double kRoundsFloat = 0x1p-24, kRoundsDouble = 0x1p-53, kMostRounding = 4;
 
 std::int64_t points_at_once(const DensityProblem& problem) {
@@ -45,7 +47,7 @@ std::int64_t points_at_once(const DensityProblem& problem) {
 DirectDensity::DirectDensity(const DensityProblem& problem, bool ordered)
     : problem_(problem),
       d_(static_cast<int>(problem.points.d)),
-      rows_(problem_, ordered, ordered ? kPoints : points_at_once(problem)),
+      rows_(problem_, ordered, points_at_once(problem)),
       far_field_(ordered && d_ <= FarField::kMostFeatures),
       workers_(problem.threads) {
   const std::int64_t blocks = rows_.point_boxes().count;

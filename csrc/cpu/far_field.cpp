@@ -187,8 +187,12 @@ bool FarField::degrees(const Boxes& points, std::int64_t box, std::int64_t span,
     double least, most;
     distances(points, box, group, least, most);
     const double z = most * reach_[group];
+    if (!(most < kFarthest && 2 * z < kMostDegree + 2)) {
+      groups.resize(before);
+      return false;
+    }
     bool fits = false;
-    for (int p = std::max(2, static_cast<int>(2 * z)); p <= kMostDegree && most < kFarthest; ++p) {
+    for (int p = std::max(2, static_cast<int>(2 * z) - 2); p <= kMostDegree; ++p) {
       // Largest on [least, most] where |u|^2 = p + 1 or at an end; the last factor is at most 2.
       if (z > 0.5 * (p + 2)) continue;
       const double u = std::min(std::max(std::sqrt(p + 1.0), least), most);

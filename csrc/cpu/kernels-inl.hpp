@@ -48,7 +48,7 @@ constexpr SumKernels kSumKernels = {
     pack_block<Real>,
     multiply_tile<Real, kTileDepth>,
     multiply_tile<Real, kFineDepth>,
-    packed_squares<Real>,
+    packed_norms<Real>,
     expand_squares<Real>,
     sum_tile<Real>,
     row_squares<Real>,

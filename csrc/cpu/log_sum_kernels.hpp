@@ -20,7 +20,7 @@ constexpr int kRowsAtOnce = 4;
 // than it is below.
 constexpr int kDirectFeatures = 16;
 // Bandwidths that may share one exponential, each the square of the one before. Its error doubles
-// with every square: 2^-23 becomes 2^-20.
+// with every square: 2^-22.5 becomes 2^-19.5.
 constexpr int kChain = 4;
 // Partial sums of one row and bandwidth.
 constexpr int kPartials = 8;

@@ -124,8 +124,9 @@ struct SumKernels {
   void (*multiply)(const Tile*);
   // The same by chains of kFineDepth features, whose errors are smaller.
   void (*multiply_fine)(const Tile*);
-  // Of the rows of a packed block, in float64.
-  void (*packed_squares)(const void* packed, int count, std::int64_t d, double* out);
+  // Of the rows of a packed block, in float64: |z|^2 and the largest |z_f|.
+  void (*packed_norms)(const void* packed, int count, std::int64_t d, double* squares,
+                       double* largest);
   void (*expand)(const Expansion*);
   void (*sum)(SumTile*);
   // |z|^2, the product of z with itself to the last bit, and z . centre, of every row.

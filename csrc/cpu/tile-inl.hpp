@@ -284,20 +284,21 @@ void multiply_tile(const Tile* tile) {
   }
 }
 
-// The squares of packed rows, in float64.
+// |z|^2 and the largest |z_f| of packed rows, in float64.
 template <class Real>
-void packed_squares(const void* packed, int count, std::int64_t d, double* out) {
+void packed_norms(const void* packed, int count, std::int64_t d, double* squares, double* largest) {
   constexpr int kPanel = kTilePanel<Real>;
   const Real* block = static_cast<const Real*>(packed);
-  for (int row = 0; row < count; ++row) out[row] = 0;
+  for (int row = 0; row < count; ++row) squares[row] = largest[row] = 0;
   for (std::int64_t k = 0; k < d; k += kTileDepth) {
     for (int first = 0; first < count; first += kPanel) {
       const int rows = count - first < kPanel ? count - first : kPanel;
       const Real* panel = block + first * kTileDepth;
       for (int i = 0; i < block_depth(d, k); ++i) {
         for (int r = 0; r < rows; ++r) {
-          const double z = static_cast<double>(panel[i * kPanel + r]);
-          out[first + r] += z * z;
+          const double z = static_cast<double>(panel[i * kPanel + r]), size = z < 0 ? -z : z;
+          squares[first + r] += z * z;
+          largest[first + r] = largest[first + r] < size ? size : largest[first + r];
         }
       }
     }

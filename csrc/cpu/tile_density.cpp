@@ -19,7 +19,8 @@ constexpr std::int64_t kWindowBytes = 48 << 20;
 // Half a tile's rows make enough tasks of a window of 2048 features.
 constexpr std::int64_t kPointRows = 192;
 constexpr std::int64_t kTasks = 64;
-// |x|^2 + |y|^2 - 2 x . y is off by less than this share of |x|^2 + |y|^2.
+// |x|^2 + |y|^2 - 2 x . y is off by this share of |x|^2 + |y|^2 at most, as far as seen (parallel
+// rows; the bound for a chain of 128 is four times that).
 constexpr double kCancels = 0x1p-48;
 // Norms of rows in float64, to the base 2: squares of norms, and what is 2^-480 of them, are in range.
 constexpr int kReach = 240;
@@ -86,14 +87,14 @@ double TileDensity::advance(Deadline deadline) {
 }
 
 // Root mean square error of an exponent from float32 products, for rows with such a product, squared
-// distance and larger norm. The products' own error is at its worst for parallel rows, whose partial sums
-// grow evenly, within chains of kFineDepth features and from chain to chain. The rows' rounding counts by
-// the features in which they differ, taken for evenly spread.
-double TileDensity::coarseness(double product, double square, double norm) const {
+// distance and largest |z_f|. The products' own error is at its worst for parallel rows, whose partial sums
+// grow evenly, within chains of kFineDepth features and from chain to chain; that of the rows' rounding
+// where they differ in the one feature that is largest.
+double TileDensity::coarseness(double product, double square, double largest) const {
   const double d = static_cast<double>(problem_.points.d);
   const double within = kFineDepth * kFineDepth / 3.0 / d, across = d / kFineDepth / 3 + 0.5;
   const double of_products = product * std::sqrt(within + across);
-  const double of_rows = std::sqrt(square * norm / d);
+  const double of_rows = std::sqrt(square) * largest;
   return 2 * kRounding * 0.69314718055994531 * rates_.back() * std::hypot(of_products, of_rows);
 }
 
@@ -106,7 +107,7 @@ void TileDensity::begin_rows() {
   }
   groups_ = group_rates(rates_);
   const double mean = rows_.data().mean_square;
-  if (narrow() && coarseness(0.5 * mean, mean, mean) > kMostCoarse) {
+  if (narrow() && coarseness(0.5 * mean, 0.0, 0.0) > kMostCoarse) {
     return rows_.use_float64();
   }
   samples_.set = 0;
@@ -133,7 +134,7 @@ void TileDensity::begin_rows() {
     weights_.resize(samples_.n + kTile, 0.0);
     narrow_weights_.assign(weights_.begin(), weights_.end());
   }
-  if (narrow()) nearest_.assign(parts_ * points_.n, {kNoSample, 0.0});
+  if (narrow()) nearest_.assign(parts_ * points_.n, {kNoSample, 0.0, 0.0});
   point_window_ = 0;
   stages_done_ = 0;
   sample_window_ = packed_points_ = -1;
@@ -151,8 +152,8 @@ void TileDensity::list_coarse() {
       if (other.square < nearest.square) nearest = other;
     }
     const double product = 0.5 * (points_.square[row] + nearest.norm - nearest.square);
-    const double norm = std::max(points_.square[row], nearest.norm);
-    if (coarseness(product, nearest.square, norm) <= kMostCoarse) continue;
+    const double largest = std::max(points_.largest[row], nearest.largest);
+    if (coarseness(product, nearest.square, largest) <= kMostCoarse) continue;
     totals_[0].clear(row);
     coarse.push_back(row);
   }
@@ -185,6 +186,7 @@ void TileDensity::lay_out(Side& side, std::int64_t block_rows) {
     side.spread.push_back(narrow() ? 1.0f : rows_.spread(side.set, number));
   }
   side.square.resize(side.n + kTile, 0.0);
+  side.largest.assign(narrow() ? side.n : 0, 0.0);
 }
 
 // The next pair of windows; points are packed once for all windows of samples.
@@ -235,8 +237,9 @@ void TileDensity::pack_task(std::int64_t task) {
   rows_.kernels().pack(rows, packed);
   // Norms of the rows as they were rounded.
   if (narrow()) {
-    double* squares = side.square.data() + block * side.block_rows;
-    rows_.kernels().packed_squares(packed, rows.count, rows.d, squares);
+    const std::int64_t begin = block * side.block_rows;
+    rows_.kernels().packed_norms(packed, rows.count, rows.d, side.square.data() + begin,
+                                 side.largest.data() + begin);
   }
 }
 
@@ -296,7 +299,8 @@ void TileDensity::tile_task(Worker& worker, std::int64_t task) {
       if (!narrow()) continue;
       Nearest& nearest = nearest_[part * points_.n + point + r];
       if (sums[r].anchor < nearest.square) {
-        nearest = {sums[r].anchor, samples_.square[sample + sums[r].place]};
+        const std::int64_t place = sample + sums[r].place;
+        nearest = {sums[r].anchor, samples_.square[place], samples_.largest[place]};
       }
     }
   }

@@ -37,7 +37,7 @@ class TileDensity final : public DensityWalk {
     std::int64_t n, block_rows;
     std::int64_t block_bytes, window_blocks, windows;
     std::vector<const void*> rows;
-    std::vector<double> factor, square;
+    std::vector<double> factor, square, largest;  // largest |z_f|, of float32 rows
     std::vector<float> spread;
     AlignedBuffer<unsigned char> packed;
 
@@ -52,7 +52,7 @@ class TileDensity final : public DensityWalk {
   };
 
   bool narrow() const { return !rows_.float64(); }
-  double coarseness(double product, double square, double norm) const;
+  double coarseness(double product, double square, double largest) const;
   void begin_rows();
   void lay_out(Side& side, std::int64_t block_rows);
   void list_coarse();
@@ -78,9 +78,9 @@ class TileDensity final : public DensityWalk {
   int parts_ = 1;
   double stages_done_ = 0;
   std::vector<LogSumTotals> totals_;  // one
-  // Of float32 products, by part and point: the nearest sample's squared distance and norm.
+  // Of float32 products, by part and point: the nearest sample's squared distance, norm and largest |z_f|.
   struct Nearest {
-    double square, norm;
+    double square, norm, largest;
   };
   std::vector<Nearest> nearest_;
   std::vector<Worker> workers_;
