@@ -6,7 +6,6 @@
 namespace fastgen::cpu {
 
 std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit) {
-  constexpr double kHalfLog2E = 0.72134752044448170;
   std::vector<double> rates;
   for (const double h : bandwidths) {
     const double width = h * unit;

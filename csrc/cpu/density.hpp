@@ -25,7 +25,8 @@ class LogSums {
   // Works for about that long and returns the fraction done.
   double advance(double seconds);
   bool done() const { return done_; }
-  // Whether a bandwidth is so small beside the rows, 1e-149 of their spread or less by path, that exponents leave float64: then there are no sums.
+  // Whether a bandwidth is so small beside the rows, 1e-149 of their spread or less by path, that
+  // exponents leave float64: then there are no sums.
   bool too_narrow() const { return walk_->too_narrow(); }
   // [points, bandwidths]
   void log_sums(double* out) const;

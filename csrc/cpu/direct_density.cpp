@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <type_traits>
 
 #include "common/check.hpp"
 #include "cpu/bandwidths.hpp"
@@ -13,7 +12,6 @@ namespace fastgen::cpu {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kLn2 = 0.69314718055994531;
 // Tasks of fewer blocks of points than this are divided among the samples too.
 constexpr std::int64_t kTasks = 64;
 // Operations of one task, about a third of a second.
@@ -55,16 +53,13 @@ DirectDensity::DirectDensity(const DensityProblem& problem, bool ordered)
     parts_ = static_cast<int>(std::min(blocks_of(kTasks, blocks), rows_.sample_boxes().count));
   }
   const std::int64_t points = rows_.block_points();
-  const std::int64_t bandwidths = static_cast<std::int64_t>(problem.bandwidths.size());
   for (Worker& worker : workers_) {
     worker.points.reset(points * d_);
-    worker.narrow.reset(points * d_ * 4);
+    worker.rows.reset(points * d_ * 8);
     worker.turned.reset(kPoints * FarField::kMostFeatures * 8);
     worker.weights.reset(kSpan * 8);
     worker.squares.reset(kRowsAtOnce * kSpan);
     worker.far.reset(kPoints);
-    worker.largest.reset(points * bandwidths);
-    worker.partials.reset(points * bandwidths * kPartials);
   }
 }
 
@@ -110,7 +105,7 @@ void DirectDensity::begin_pass() {
   far_.reset();
   if (far_field_ && FarField::pays(rows_.sample_boxes(), rates_[0])) {
     rates_.resize(1);
-    far_ = std::make_unique<FarField>(rows_, d_, rates_[0], problem_.samples.n);
+    far_ = std::make_unique<FarField>(rows_, rates_[0]);
   }
   direct_ = rates_.size() == 1;
   groups_ = group_rates(rates_);
@@ -154,13 +149,12 @@ void DirectDensity::finish_phase() {
   phase_ = Phase::done;
 }
 
-void DirectDensity::list_blocks(Worker& worker, const Meeting& meeting, const Boxes& points,
-                                std::int64_t box, double floor) {
+void DirectDensity::list_blocks(Worker& worker, const Meeting& meeting, double floor) {
   std::vector<std::int64_t>& blocks = worker.blocks;
   if (rows_.ordered()) {
     const std::int64_t own =
         problem_.leave_one_out ? meeting.block * rows_.block_points() / kSpan : -1;
-    near_->find(points, box, own, floor, worker.near, blocks);
+    near_->find(own, floor, worker.near, blocks);
   } else {
     blocks.resize(rows_.sample_boxes().count);
     for (std::size_t b = 0; b < blocks.size(); ++b) blocks[b] = static_cast<std::int64_t>(b);
@@ -172,36 +166,28 @@ void DirectDensity::list_blocks(Worker& worker, const Meeting& meeting, const Bo
   blocks.erase(blocks.begin(), blocks.begin() + count * meeting.part / parts_);
 }
 
-// The loaded points in the samples' type, [points, d].
-const void* DirectDensity::narrow_points(Worker& worker) {
-  if (!rows_.narrow()) return worker.points.data();
-  float* to = reinterpret_cast<float*>(worker.narrow.data());
-  const std::int64_t count = static_cast<std::int64_t>(worker.places.size()) * d_;
-  for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(worker.points[i]);
-  return to;
-}
-
 void DirectDensity::direct_task(Worker& worker, const Meeting& meeting) {
   const std::int64_t begin = meeting.block * rows_.block_points();
   const int count = static_cast<int>(std::min(problem_.points.n - begin, rows_.block_points()));
   // Far points have to be counted from their nearest sample.
-  const double far = near_->farthest(rows_.point_boxes(), meeting.block, worker.near);
+  near_->measure(rows_.point_boxes(), meeting.block, worker.near);
+  const double far = NearBlocks::farthest(worker.near);
   if (!(far * rates_[0] < 0x1p70 && far < 0x1p120)) return;
   worker.places.resize(count);
   for (int r = 0; r < count; ++r) worker.places[r] = begin + r;
   rows_.load(worker.places, worker.points.data());
-  list_blocks(worker, meeting, rows_.point_boxes(), meeting.block, std::log2(tells()));
-  double* partials = worker.partials.data();
-  std::fill_n(partials, count * kPartials, 0.0);
-  std::fill_n(worker.largest.data(), count, 0.0);
+  for (int i = 0; i < count * d_; ++i) rows_.put(worker.rows.data(), i, worker.points[i]);
+  list_blocks(worker, meeting, std::log2(tells()));
+  worker.sums.reset(count, 1);
+  for (int r = 0; r < count; ++r) worker.sums[r].anchor = 0;
   const std::int64_t own = problem_.leave_one_out ? begin / kSpan : -1;
   const bool with_own = std::binary_search(worker.blocks.begin(), worker.blocks.end(), own);
   if (with_own) worker.blocks.erase(std::find(worker.blocks.begin(), worker.blocks.end(), own));
   const FlushToZero mode;
   if (far_) far_sums(worker, meeting.block, count);
 
-  DirectSums sums{narrow_points(worker), count, d_, nullptr, 0, rates_[0], partials,
-                  worker.largest.data()};
+  DirectSums sums{worker.rows.data(),    count, d_, nullptr, 0, rates_[0], worker.sums[0].partials,
+                  worker.sums[0].largest};
   const std::size_t most = std::max<std::int64_t>(1, std::min(kMostTogether, kTogether / d_));
   std::vector<SampleBlock>& together = worker.together;
   together.clear();
@@ -215,8 +201,7 @@ void DirectDensity::direct_task(Worker& worker, const Meeting& meeting) {
   }
   if (with_own) own_block(worker, sums, begin, own);
   for (int r = 0; r < count; ++r) {
-    totals_.back().add(meeting.part, begin + r,
-                       {0.0, partials + r * kPartials, worker.largest.data() + r});
+    totals_.back().add(meeting.part, begin + r, worker.sums[r]);
   }
 }
 
@@ -246,18 +231,11 @@ void DirectDensity::far_sums(Worker& worker, std::int64_t block, int count) {
   }
   std::sort(worker.blocks.begin(), worker.blocks.end());
   if (worker.groups.empty()) return;
-  const auto turn = [&](auto* to) {
-    for (int r = 0; r < kPoints; ++r) {
-      for (int f = 0; f < d_; ++f) {
-        const double x = worker.points[std::min(r, count - 1) * d_ + f];
-        to[f * kPoints + r] = static_cast<std::remove_pointer_t<decltype(to)>>(x);
-      }
+  for (int r = 0; r < kPoints; ++r) {
+    for (int f = 0; f < d_; ++f) {
+      rows_.put(worker.turned.data(), f * kPoints + r,
+                worker.points[std::min(r, count - 1) * d_ + f]);
     }
-  };
-  if (rows_.narrow()) {
-    turn(reinterpret_cast<float*>(worker.turned.data()));
-  } else {
-    turn(reinterpret_cast<double*>(worker.turned.data()));
   }
   std::fill_n(worker.far.data(), kPoints, 0.0);
   const FarSums sums{worker.turned.data(),
@@ -268,7 +246,7 @@ void DirectDensity::far_sums(Worker& worker, std::int64_t block, int count) {
                      static_cast<int>(worker.groups.size()),
                      worker.far.data()};
   problem_.kernels().far(&sums);
-  for (int r = 0; r < count; ++r) worker.partials[r * kPartials] += worker.far[r];
+  for (int r = 0; r < count; ++r) worker.sums[r].partials[0] += worker.far[r];
 }
 
 // Adds the points' own block, each without itself: a few points at a time without any of them, and then
@@ -317,16 +295,9 @@ double DirectDensity::tells() const {
   return problem_.kernels().tracks_largest(d_) ? least : std::max(least, 2.0);
 }
 
-double DirectDensity::farthest_anchor(const Worker& worker) {
-  double farthest = 0;
-  for (const AnchoredSums& sums : worker.sums) farthest = std::max(farthest, sums.anchor);
-  return farthest;
-}
-
 void DirectDensity::anchored_task(Worker& worker, const Meeting& meeting) {
   worker.places = unsettled_[meeting.block];
   const int count = static_cast<int>(worker.places.size());
-  const std::int64_t bandwidths = static_cast<std::int64_t>(rates_.size());
   rows_.load(worker.places, worker.points.data());
   worker.box.reset(1, d_);
   for (int i = 0; i < count * d_; ++i) {
@@ -335,26 +306,22 @@ void DirectDensity::anchored_task(Worker& worker, const Meeting& meeting) {
     low = std::min(low, worker.points[i]);
     high = std::max(high, worker.points[i]);
   }
-  list_blocks(worker, meeting, worker.box, 0, -kInfinity);
+  near_->measure(worker.box, 0, worker.near);
+  list_blocks(worker, meeting, -kInfinity);
   const std::vector<double>& nearest = worker.near.nearest;
   if (rows_.ordered()) {
     std::stable_sort(worker.blocks.begin(), worker.blocks.end(),
                      [&](std::int64_t a, std::int64_t b) { return nearest[a] < nearest[b]; });
   }
-  std::fill_n(worker.partials.data(), count * bandwidths * kPartials, 0.0);
-  std::fill_n(worker.largest.data(), count * bandwidths, 0.0);
-  worker.sums.clear();
-  for (int r = 0; r < count; ++r) {
-    worker.sums.push_back({kInfinity, worker.partials.data() + r * bandwidths * kPartials,
-                           worker.largest.data() + r * bandwidths});
-  }
+  worker.sums.reset(count, static_cast<int>(rates_.size()));
   const FlushToZero mode;
   const LogSumKernels& kernels = problem_.kernels();
   // Beyond the anchor by so much, all samples together do not matter under any bandwidth.
   const double bits = (problem_.float64 ? kLeftOutDouble : kLeftOutFloat) +
                       std::log2(total_weight_ / problem_.lightest);
   for (const std::int64_t number : worker.blocks) {
-    if (rows_.ordered() && nearest[number] > farthest_anchor(worker) + bits / rates_[0]) break;
+    if (rows_.ordered() && nearest[number] > worker.sums.farthest_anchor() + bits / rates_[0])
+      break;
     const SampleBlock block = rows_.block(number);
     const std::int64_t first = number * kSpan;
     const int samples = static_cast<int>(std::min<std::int64_t>(problem_.samples.n - first, kSpan));

@@ -47,21 +47,19 @@ class DirectDensity final : public DensityWalk {
     double weight;                                            // of those of all parts
     std::vector<SampleBlock> together;
     std::vector<FarGroup> groups;
-    std::vector<AnchoredSums> sums;
+    BlockSums sums;
     NearBlocks::Scratch near;
     Boxes box;  // of the points at hand
-    AlignedBuffer<double> points, squares, far, largest, partials;
-    AlignedBuffer<unsigned char> narrow, turned, weights;  // in the samples' type
+    AlignedBuffer<double> points, squares, far;
+    // In the samples' type: points, points by feature, weights.
+    AlignedBuffer<unsigned char> rows, turned, weights;
   };
 
   void begin_pass();
   void begin(Phase phase);
   void finish_phase();
   double tells() const;
-  void list_blocks(Worker& worker, const Meeting& meeting, const Boxes& points, std::int64_t box,
-                   double floor);
-  static double farthest_anchor(const Worker& worker);
-  const void* narrow_points(Worker& worker);
+  void list_blocks(Worker& worker, const Meeting& meeting, double floor);
   void direct_task(Worker& worker, const Meeting& meeting);
   void far_sums(Worker& worker, std::int64_t block, int count);
   void own_block(Worker& worker, DirectSums sums, std::int64_t begin, std::int64_t own);

@@ -110,13 +110,6 @@ void DirectRows::samples_task(std::int64_t block) {
   double x[kDirectFeatures];
   unsigned char* columns = columns_.data() + block * kSpan * d_ * item();
   unsigned char* weights = weights_.data() + block * kSpan * item();
-  const auto put = [&](unsigned char* to, std::int64_t place, double value) {
-    if (narrow()) {
-      reinterpret_cast<float*>(to)[place] = static_cast<float>(value);
-    } else {
-      reinterpret_cast<double*>(to)[place] = value;
-    }
-  };
   double sum = 0, largest = 0;
   for (std::int64_t i = begin; i < end; ++i) {
     const std::int64_t row = sample(i);

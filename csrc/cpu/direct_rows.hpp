@@ -26,6 +26,7 @@ class DirectRows {
   std::int64_t point(std::int64_t place) const { return ordered_ ? point_order_[place] : place; }
   std::int64_t sample(std::int64_t place) const { return ordered_ ? sample_order_[place] : place; }
   bool ordered() const { return ordered_; }
+  std::int64_t samples() const { return problem_.samples.n; }
   std::int64_t block_points() const { return block_points_; }
   // Whether samples are kept as float32.
   bool narrow() const { return !problem_.float64; }
@@ -48,6 +49,14 @@ class DirectRows {
     return value(columns_, (place / kSpan * d_ + f) * kSpan + place % kSpan);
   }
   double weight(std::int64_t place) const { return value(weights_, place); }
+  // Writes a number as samples are kept.
+  void put(unsigned char* to, std::int64_t place, double number) const {
+    if (narrow()) {
+      reinterpret_cast<float*>(to)[place] = static_cast<float>(number);
+    } else {
+      reinterpret_cast<double*>(to)[place] = number;
+    }
+  }
 
  private:
   enum class Phase { order, boxes, samples, done };

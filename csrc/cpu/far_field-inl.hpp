@@ -6,7 +6,7 @@ void far_sums_of(const FarSums& task) {
   using V = Vector<Real>;
   constexpr int kCount = Vectors<Real>::kCount, kWide = 4;  // vectors at once hide latencies
   const Real* points = static_cast<const Real*>(task.points);
-  const Decay<Real> decay(0.72134752044448170);  // exp(-|u|^2 / 2) as a power of two
+  const Decay<Real> decay(kHalfLog2E);  // exp(-|u|^2 / 2) as a power of two
   const V scale = V{} + static_cast<Real>(task.scale);
   for (int g = 0; g < task.group_count; ++g) {
     const FarGroup& group = task.groups[g];

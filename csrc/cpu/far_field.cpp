@@ -22,7 +22,7 @@ constexpr double kPairWork = 14, kPointWork = 20;
 
 int terms_of(int d, int degree) { return d == 1 ? degree + 1 : (degree + 1) * (degree + 2) / 2; }
 
-double scale_of(double rate) { return std::sqrt(2 * 0.69314718055994531 * rate); }
+double scale_of(double rate) { return std::sqrt(2 * kLn2 * rate); }
 
 double half_diagonal_square(const Boxes& boxes, std::int64_t box) {
   double square = 0;
@@ -54,14 +54,14 @@ bool FarField::pays(const Boxes& samples, double rate) {
   return std::sqrt(*middle) * scale_of(rate) < kMostReach;
 }
 
-FarField::FarField(const DirectRows& rows, int d, double rate, std::int64_t samples)
-    : d_(d),
+FarField::FarField(const DirectRows& rows, double rate)
+    : d_(rows.sample_boxes().d),
       scale_(scale_of(rate)),
       spans_(rows.sample_boxes().count),
-      terms_(d == 1 ? kMostDegree + 1 : far_term(kMostDegree, 0) + 1),
+      terms_(d_ == 1 ? kMostDegree + 1 : far_term(kMostDegree, 0) + 1),
       rows_(rows),
-      samples_(samples) {
-  FASTGEN_CHECK(d <= kMostFeatures);
+      samples_(rows.samples()) {
+  FASTGEN_CHECK(d_ <= kMostFeatures);
   const Boxes& boxes = rows.sample_boxes();
   const double most = rows.narrow() ? kReachFloat : kReachDouble;
   first_.push_back(0);
@@ -69,11 +69,11 @@ FarField::FarField(const DirectRows& rows, int d, double rate, std::int64_t samp
     double reach = std::sqrt(half_diagonal_square(boxes, span)) * scale_;
     std::int64_t groups = 1;
     for (; reach > most && groups * kSmallestGroup < kSpan; groups *= 2) {
-      reach *= d == 1 ? 0.5 : 0.70710678118654752;
+      reach *= d_ == 1 ? 0.5 : 0.70710678118654752;
     }
     first_.push_back(first_.back() + groups);
   }
-  centre_.assign(first_.back() * d, 0.0);
+  centre_.assign(first_.back() * d_, 0.0);
   reach_.assign(first_.back(), 0.0);
   weight_.assign(first_.back(), 0.0);
   coefficients_.reset(first_.back() * terms_ * rows.item());
@@ -87,8 +87,8 @@ void FarField::prepare(std::int64_t span) {
                        end = std::min(samples_, begin + size);
     double x[2] = {}, low[2] = {}, high[2] = {};
     for (std::int64_t i = begin; i < end; ++i) {
-      for (int f = 0; f < d_; ++f) x[f] = rows_.feature(i, f);
       for (int f = 0; f < d_; ++f) {
+        x[f] = rows_.feature(i, f);
         low[f] = i == begin ? x[f] : std::min(low[f], x[f]);
         high[f] = i == begin ? x[f] : std::max(high[f], x[f]);
       }
@@ -124,12 +124,7 @@ void FarField::prepare(std::int64_t span) {
     }
     reach_[group] = std::sqrt(reach) * (1 + 0x1p-40);
     for (std::int64_t t = 0; t < terms_; ++t) {
-      if (rows_.narrow()) {
-        reinterpret_cast<float*>(coefficients_.data())[group * terms_ + t] =
-            static_cast<float>(sums[t]);
-      } else {
-        reinterpret_cast<double*>(coefficients_.data())[group * terms_ + t] = sums[t];
-      }
+      rows_.put(coefficients_.data(), group * terms_ + t, sums[t]);
     }
   }
 }
@@ -192,12 +187,12 @@ bool FarField::degrees(const Boxes& points, std::int64_t box, std::int64_t span,
       return false;
     }
     bool fits = false;
-    for (int p = std::max(2, static_cast<int>(2 * z) - 2); p <= kMostDegree; ++p) {
-      // Largest on [least, most] where |u|^2 = p + 1 or at an end; the last factor is at most 2.
-      if (z > 0.5 * (p + 2)) continue;
+    // From p = 2 z - 2 on, the last factor of the remainder is at most 2.
+    for (int p = std::max(2, static_cast<int>(std::ceil(2 * z)) - 2); p <= kMostDegree; ++p) {
+      // Largest on [least, most] where |u|^2 = p + 1 or at an end.
       const double u = std::min(std::max(std::sqrt(p + 1.0), least), most);
-      const double error = (p + 1) * std::log(u * reach_[group]) - 0.5 * u * u -
-                           logs.factorial[p + 1] + 0.69314718055994531;
+      const double error =
+          (p + 1) * std::log(u * reach_[group]) - 0.5 * u * u - logs.factorial[p + 1] + kLn2;
       // All samples at the centre: nothing is cut off.
       fits = error <= log_share || z == 0;
       if (fits) {

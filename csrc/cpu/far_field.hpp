@@ -22,7 +22,7 @@ class FarField {
  public:
   static constexpr int kMostFeatures = 2;
 
-  FarField(const DirectRows& rows, int d, double rate, std::int64_t samples);
+  FarField(const DirectRows& rows, double rate);
 
   // Whether groups of samples are small enough for polynomials to pay, at a rate.
   static bool pays(const Boxes& samples, double rate);

@@ -10,9 +10,6 @@ namespace fastgen::cpu {
 
 namespace {
 
-// Packed rows of a window, of which there are two. Every row is packed once per window it meets: at 6,000
-// rows of 2048 features that costs a fifteenth of packing it for every tile.
-constexpr std::int64_t kWindowBytes = 48 << 20;
 // Squares of values beyond this would leave float64.
 constexpr double kLargestValue = 0x1p480;
 
@@ -171,13 +168,8 @@ void KernelSums::lay_out() {
   spread_.assign(slots_, 1.0f);
   labels_.assign(static_cast<std::size_t>(label_count_) * slots_, 0);
 
-  const int panel = rows_.kernels().panel;
-  std::int64_t rows = options_.block;
-  block_bytes_ = packed_items(rows, d_, panel) * rows_.item();
-  while (rows > kRun && block_bytes_ > kWindowBytes) {
-    rows = blocks_of(rows / 2, kRun) * kRun;
-    block_bytes_ = packed_items(rows, d_, panel) * rows_.item();
-  }
+  const auto [rows, bytes] = rows_.packed_block(options_.block, kRun);
+  block_bytes_ = bytes;
 
   for (std::int64_t g = 0; g < subsets_.count; ++g) {
     std::int64_t pooled = 0;

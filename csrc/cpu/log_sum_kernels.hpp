@@ -10,6 +10,9 @@
 
 namespace fastgen::cpu {
 
+// A rate stands for exp(-rate ln 2 |x - y|^2); that of the bandwidth 1 is half of log2 e.
+constexpr double kLn2 = 0.69314718055994531, kHalfLog2E = 0.72134752044448170;
+
 // Samples of one block: [d][kSpan], feature by feature, with their weights; what is missing in the last
 // block weighs nothing. 512 samples of 16 features fill 32 KB of L1.
 constexpr int kSpan = 512;

@@ -19,6 +19,22 @@ double total(const double* p) {
 
 }  // namespace
 
+void BlockSums::reset(int rows, int bandwidths) {
+  const std::int64_t sums = std::int64_t{rows} * bandwidths;
+  partials_.assign(sums * kPartials, 0.0);
+  largest_.assign(sums, 0.0);
+  rows_.clear();
+  for (std::int64_t place = 0; place < sums; place += bandwidths) {
+    rows_.push_back({kInfinity, partials_.data() + place * kPartials, largest_.data() + place});
+  }
+}
+
+double BlockSums::farthest_anchor() const {
+  double farthest = 0;
+  for (const AnchoredSums& row : rows_) farthest = std::max(farthest, row.anchor);
+  return farthest;
+}
+
 LogSumTotals::LogSumTotals(std::int64_t rows, int parts, bool largest, std::vector<double> rates)
     : rows_(rows), parts_(parts), rates_(std::move(rates)) {
   const std::int64_t sums = place(parts_, 0);
@@ -74,7 +90,6 @@ double LogSumTotals::largest(std::int64_t row, int bandwidth) const {
 }
 
 void LogSumTotals::logs(std::int64_t row, double* out) const {
-  constexpr double kLn2 = 0.69314718055994531;
   for (std::size_t b = 0; b < rates_.size(); ++b) {
     const double exponent = anchor_[row] < kNoSample ? kLn2 * rates_[b] * anchor_[row] : kInfinity;
     out[b] = std::log(sum_[place(0, row) + b]) - exponent;

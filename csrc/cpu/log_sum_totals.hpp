@@ -9,6 +9,20 @@
 
 namespace fastgen::cpu {
 
+// Sums of a block of rows on their way to the totals: scratch of one thread.
+class BlockSums {
+ public:
+  // Nothing summed yet, for so many rows.
+  void reset(int rows, int bandwidths);
+  AnchoredSums& operator[](int row) { return rows_[row]; }
+  // The largest of the rows' anchors.
+  double farthest_anchor() const;
+
+ private:
+  std::vector<AnchoredSums> rows_;
+  std::vector<double> partials_, largest_;  // [rows, bandwidths, kPartials], [rows, bandwidths]
+};
+
 class LogSumTotals {
  public:
   // `parts`: sums over some of the samples that are made side by side, and put together in the end.

@@ -82,7 +82,7 @@ class Decay {
 
   V rate_, low_, high_;
 #else
-  explicit Decay(double rate) : rate_(V{} + static_cast<Real>(-0.69314718055994531 * rate)) {}
+  explicit Decay(double rate) : rate_(V{} + static_cast<Real>(-kLn2 * rate)) {}
   void operator()(const V& squares, V& out) const {
     exponential<Real>(squares * rate_, false, out);
   }
@@ -120,17 +120,30 @@ inline void raise(const Real* lanes, double& largest) {
 // In 1 and 2 dimensions the largest term would cost a tenth of the time.
 bool tracks_largest(int d) { return d > 2; }
 
+// A vector of columns in the arithmetic of the differences, which may be wider.
+inline void load_columns(const float* p, Lanes& out) { load_lanes(p, out); }
+inline void load_columns(const double* p, WideLanes& out) { load_lanes(p, out); }
+inline void load_columns(const float* p, WideLanes& out) {
+#if defined(FASTGEN_VECTOR_AVX512)
+  out = _mm512_cvtps_pd(_mm256_loadu_ps(p));  // GCC would make it of two halves
+#else
+  Square<float, kLanes / 2>::V narrow;
+  __builtin_memcpy(&narrow, p, sizeof(narrow));
+  out = __builtin_convertvector(narrow, WideLanes);
+#endif
+}
+
 // Squared distances of kRowsAtOnce rows to kWide vectors of columns, kSpan apart by feature.
-template <class Real, int kFeatures, int kWide>
+template <class Real, int kFeatures, int kWide, class Column>
 inline void take_differences(const Real* const* rows, const Vector<Real> (*held)[kRowsAtOnce],
-                             int d, const Real* columns, Vector<Real> (*squares)[kWide]) {
+                             int d, const Column* columns, Vector<Real> (*squares)[kWide]) {
   using V = Vector<Real>;
   constexpr int kCount = Vectors<Real>::kCount;
 #pragma GCC unroll 4
   for (int f = 0; f < (kFeatures ? kFeatures : d); ++f) {
     V column[kWide];
 #pragma GCC unroll 2
-    for (int k = 0; k < kWide; ++k) load_lanes(columns + f * kSpan + k * kCount, column[k]);
+    for (int k = 0; k < kWide; ++k) load_columns(columns + f * kSpan + k * kCount, column[k]);
 #pragma GCC unroll 4
     for (int r = 0; r < kRowsAtOnce; ++r) {
       V x;
@@ -220,18 +233,6 @@ void direct_sums(const DirectSums* task) {
   }
 }
 
-// As many numbers as a vector of doubles has, widened.
-inline void load_wide(const double* p, WideLanes& out) { load_lanes(p, out); }
-inline void load_wide(const float* p, WideLanes& out) {
-#if defined(FASTGEN_VECTOR_AVX512)
-  out = _mm512_cvtps_pd(_mm256_loadu_ps(p));  // GCC would make it of two halves
-#else
-  Square<float, kLanes / 2>::V narrow;
-  __builtin_memcpy(&narrow, p, sizeof(narrow));
-  out = __builtin_convertvector(narrow, WideLanes);
-#endif
-}
-
 template <class Real>
 void row_differences(const Differences* task) {
   constexpr int kCount = kLanes / 2, kWide = 2;  // two vectors hide the latency of the long sums
@@ -243,21 +244,7 @@ void row_differences(const Differences* task) {
   const Real* columns = static_cast<const Real*>(task->columns);
   for (int c = 0; c < kSpan; c += kWide * kCount) {
     WideLanes square[kRowsAtOnce][kWide] = {};
-    for (int f = 0; f < task->d; ++f) {
-      WideLanes column[kWide];
-#pragma GCC unroll 2
-      for (int k = 0; k < kWide; ++k) load_wide(columns + f * kSpan + c + k * kCount, column[k]);
-#pragma GCC unroll 4
-      for (int r = 0; r < kRowsAtOnce; ++r) {
-        WideLanes x;
-        repeat(rows[r][f], x);
-#pragma GCC unroll 2
-        for (int k = 0; k < kWide; ++k) {
-          const WideLanes t = column[k] - x;
-          fuse(t, t, square[r][k], square[r][k]);
-        }
-      }
-    }
+    take_differences<double, 0, kWide>(rows, nullptr, task->d, columns + c, square);
 #pragma GCC unroll 4
     for (int r = 0; r < kRowsAtOnce; ++r) {
 #pragma GCC unroll 2
@@ -347,7 +334,7 @@ inline void lower_anchor(const Accumulation& task, double anchor) {
     double rate = task.groups[g].rate;
     for (int k = 0; k < task.groups[g].count; ++k, ++b, rate += rate) {
       WideLanes factor;
-      const double exponent = rate * fall * -0.69314718055994531;
+      const double exponent = rate * fall * -kLn2;
       exponential<double>(WideLanes{} + exponent, false, factor);
       // Its argument is cut off where the result would be subnormal.
       const double power = exponent < -708 ? 0.0 : factor[0];

@@ -56,15 +56,13 @@ void NearBlocks::measure(const Boxes& points, std::int64_t box, Scratch& scratch
   }
 }
 
-double NearBlocks::farthest(const Boxes& points, std::int64_t box, Scratch& scratch) const {
-  measure(points, box, scratch);
+double NearBlocks::farthest(const Scratch& scratch) {
   return *std::max_element(scratch.farthest.begin(), scratch.farthest.end());
 }
 
-void NearBlocks::find(const Boxes& points, std::int64_t box, std::int64_t own, double floor,
-                      Scratch& scratch, std::vector<std::int64_t>& blocks) const {
+void NearBlocks::find(std::int64_t own, double floor, Scratch& scratch,
+                      std::vector<std::int64_t>& blocks) const {
   const std::int64_t count = samples_.count;
-  measure(points, box, scratch);
   const double rate = rates_[0];
 
   // A lower bound on every point's sum under the first bandwidth, and a block that every point is near.

@@ -32,17 +32,17 @@ class NearBlocks {
     double low = 0;  // lower bound on the sums under the first bandwidth, to the base 2
   };
 
-  // Lists the blocks that matter to a box of points, ascending. The points may be the samples of the
-  // block `own`, each of which is then left out of its own sum; -1: they are not. Sums of less than
-  // 2^floor may lack more.
-  void find(const Boxes& points, std::int64_t box, std::int64_t own, double floor, Scratch& scratch,
+  // Distances of all blocks from a box of points, for what follows.
+  void measure(const Boxes& points, std::int64_t box, Scratch& scratch) const;
+  // The largest squared distance between the box and any sample.
+  static double farthest(const Scratch& scratch);
+  // Lists the blocks that matter to the points, ascending. The points may be samples of the block `own`,
+  // each of which is then left out of its own sum; -1: they are not. Sums of less than 2^floor may lack
+  // more.
+  void find(std::int64_t own, double floor, Scratch& scratch,
             std::vector<std::int64_t>& blocks) const;
-  // The largest squared distance between a box of points and any sample.
-  double farthest(const Boxes& points, std::int64_t box, Scratch& scratch) const;
 
  private:
-  void measure(const Boxes& points, std::int64_t box, Scratch& scratch) const;
-
   const Boxes& samples_;
   const BlockWeights& weights_;
   const std::vector<double>& rates_;

@@ -72,6 +72,13 @@ SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, bool float6
   begin_phase(normalise ? Phase::norms : Phase::scan);
 }
 
+SumRows::PackedBlock SumRows::packed_block(std::int64_t rows, std::int64_t step) const {
+  for (;; rows = blocks_of(rows / 2, step) * step) {
+    const std::int64_t bytes = packed_items(rows, d_, kernels().panel) * item();
+    if (rows <= step || bytes <= kWindowBytes) return {rows, bytes};
+  }
+}
+
 void SumRows::begin_phase(Phase phase) {
   phase_ = phase;
   std::int64_t count = 0;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -13,9 +12,6 @@ namespace fastgen::cpu {
 
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-// Packed rows of a window, of which there are two.
-constexpr std::int64_t kWindowBytes = 48 << 20;
 // Half a tile's rows make enough tasks of a window of 2048 features.
 constexpr std::int64_t kPointRows = 192;
 constexpr std::int64_t kTasks = 64;
@@ -46,12 +42,9 @@ TileDensity::TileDensity(const DensityProblem& problem)
             problem.threads),
       workers_(problem.threads) {
   for (Worker& worker : workers_) {
-    const std::int64_t sums = kPointRows * static_cast<std::int64_t>(problem.bandwidths.size());
     worker.products.reset(kTile * kTile);
     worker.squares.reset(kTile);
     worker.row.reset(2 * problem.points.d);
-    worker.largest.reset(sums);
-    worker.partials.reset(sums * kPartials);
   }
 }
 
@@ -95,7 +88,7 @@ double TileDensity::coarseness(double product, double square, double largest) co
   const double within = kFineDepth * kFineDepth / 3.0 / d, across = d / kFineDepth / 3 + 0.5;
   const double of_products = product * std::sqrt(within + across);
   const double of_rows = std::sqrt(square) * largest;
-  return 2 * kRounding * 0.69314718055994531 * rates_.back() * std::hypot(of_products, of_rows);
+  return 2 * kRounding * kLn2 * rates_.back() * std::hypot(of_products, of_rows);
 }
 
 // With norms known: chooses the precision of products, and makes both sides ready.
@@ -163,14 +156,9 @@ void TileDensity::list_coarse() {
 
 void TileDensity::lay_out(Side& side, std::int64_t block_rows) {
   side.n = static_cast<std::int64_t>(side.numbers.size());
-  side.block_rows = block_rows;
-  const std::int64_t d = problem_.points.d;
-  const int panel = rows_.kernels().panel;
-  side.block_bytes = packed_items(side.block_rows, d, panel) * rows_.item();
-  while (side.block_rows > panel && side.block_bytes > kWindowBytes) {
-    side.block_rows = blocks_of(side.block_rows / 2, panel) * panel;
-    side.block_bytes = packed_items(side.block_rows, d, panel) * rows_.item();
-  }
+  const auto [rows, bytes] = rows_.packed_block(block_rows, rows_.kernels().panel);
+  side.block_rows = rows;
+  side.block_bytes = bytes;
   side.window_blocks =
       std::min(side.blocks(), std::max<std::int64_t>(1, kWindowBytes / side.block_bytes));
   side.windows = blocks_of(side.blocks(), side.window_blocks);
@@ -252,15 +240,8 @@ void TileDensity::tile_task(Worker& worker, std::int64_t task) {
                      end = first + window * (part + 1) / parts_;
   const TileSide rows = tile_side(points_, block);
   const std::int64_t point = block * points_.block_rows;
-  const int bandwidths = static_cast<int>(rates_.size());
-  std::fill_n(worker.partials.data(), std::int64_t{rows.count} * bandwidths * kPartials, 0.0);
-  std::fill_n(worker.largest.data(), std::int64_t{rows.count} * bandwidths, 0.0);
-  std::vector<AnchoredSums> sums;
-  for (int r = 0; r < rows.count; ++r) {
-    const std::int64_t place = std::int64_t{r} * bandwidths;
-    sums.push_back(
-        {kInfinity, worker.partials.data() + place * kPartials, worker.largest.data() + place});
-  }
+  BlockSums& sums = worker.sums;
+  sums.reset(rows.count, static_cast<int>(rates_.size()));
   const LogSumKernels& kernels = problem_.kernels();
   const FlushToZero mode;
   const auto* products = reinterpret_cast<const unsigned char*>(worker.products.data());

@@ -48,7 +48,8 @@ class TileDensity final : public DensityWalk {
     }
   };
   struct Worker {
-    AlignedBuffer<double> products, squares, largest, partials, row;  // row: two of them
+    AlignedBuffer<double> products, squares, row;  // row: two of them
+    BlockSums sums;
   };
 
   bool narrow() const { return !rows_.float64(); }

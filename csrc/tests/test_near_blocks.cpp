@@ -270,7 +270,8 @@ void clustered() {
       for (const Values& others : {near_values, far_values}) {
         const Matrix points = make_matrix(others, d, DType::float64);
         const Boxes box = boxes_of(points, {0, 1, 2, 3, 4}, 5);
-        near.find(box, 0, -1, -kInfinity, scratch, found);
+        near.measure(box, 0, scratch);
+        near.find(-1, -kInfinity, scratch, found);
         const Share lacks = left_out(field, points, rates, found, -1);
         const About about("turn " + show(turn) + ", rate " + show(rates[0]) + " of " +
                           show(rates.size()));
@@ -283,13 +284,14 @@ void clustered() {
         // Where sums below a floor do not count, there is no more to do.
         const std::size_t before = found.size();
         const double floor = lacks.least + 10;
-        near.find(box, 0, -1, floor, scratch, found);
+        near.measure(box, 0, scratch);
+        near.find(-1, floor, scratch, found);
         CHECK(found.size() <= before);
         if (rates.size() == 1) {
           CHECK(left_out(field, points, rates, found, -1, floor).share < std::exp2(-bits));
         }
         // Every sample is within the distance that is said to be the farthest.
-        const double farthest = near.farthest(box, 0, scratch);
+        const double farthest = cpu::NearBlocks::farthest(scratch);
         for (std::int64_t i = 0; i < points.n; ++i) {
           for (std::int64_t j = 0; j < field.samples.n; ++j) {
             if (squared_distance(points.row(i), field.samples.row(j), d) <= farthest) continue;
@@ -301,7 +303,8 @@ void clustered() {
       const Matrix own =
           make_matrix(Values(values.begin() + begin * d, values.begin() + (begin + count) * d), d,
                       DType::float64);
-      near.find(field.boxes, block, block, -kInfinity, scratch, found);
+      near.measure(field.boxes, block, scratch);
+      near.find(block, -kInfinity, scratch, found);
       const About about("turn " + show(turn) + ", rate " + show(rates[0]) + ", own samples");
       CHECK(ascending(found, field.boxes.count));
       CHECK(left_out(field, own, rates, found, begin).share < std::exp2(-bits));
@@ -335,7 +338,8 @@ struct Line {
     const cpu::NearBlocks near(field.boxes, field.block, rates, bits);
     cpu::NearBlocks::Scratch scratch;
     Indices found;
-    near.find(field.boxes, box, own, -kInfinity, scratch, found);
+    near.measure(field.boxes, box, scratch);
+    near.find(own, -kInfinity, scratch, found);
     return found;
   }
 };
@@ -368,7 +372,8 @@ void lines() {
     const cpu::NearBlocks near(lonely.boxes, lonely.block, some, 30);
     cpu::NearBlocks::Scratch scratch;
     Indices found;
-    near.find(lonely.boxes, 0, 0, -kInfinity, scratch, found);
+    near.measure(lonely.boxes, 0, scratch);
+    near.find(0, -kInfinity, scratch, found);
     CHECK(std::count(found.begin(), found.end(), 1) == 1);
     CHECK(std::count(found.begin(), found.end(), 3) == 0);
   }
@@ -376,7 +381,8 @@ void lines() {
   const cpu::NearBlocks near(alone.boxes, alone.block, two, 30);
   cpu::NearBlocks::Scratch scratch;
   Indices found;
-  near.find(alone.boxes, 0, 0, -kInfinity, scratch, found);
+  near.measure(alone.boxes, 0, scratch);
+  near.find(0, -kInfinity, scratch, found);
   CHECK(found.size() <= 1);
 }
 

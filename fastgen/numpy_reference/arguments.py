@@ -24,6 +24,17 @@ def as_rows(function: str, argument: str, x: npt.ArrayLike) -> npt.NDArray[Any]:
     return rows
 
 
+def as_finite(function: str, argument: str, values: npt.ArrayLike) -> Floats:
+    """Return float64 numbers, none of them infinite or NaN."""
+    numbers = np.asarray(values).astype(np.float64, copy=False)
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        raise ValueError(
+            f"{function}: expected `{argument}` to be finite, got {numbers[wrong].flat[0]}"
+        )
+    return numbers
+
+
 def as_pair(
     function: str, first: str, x: npt.ArrayLike, second: str, y: npt.ArrayLike, at_least: int = 1
 ) -> tuple[Floats, Floats]:

@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgen.numpy_reference import distances
-from fastgen.numpy_reference.arguments import Floats, as_pair, as_rows, as_seed
+from fastgen.numpy_reference.arguments import Floats, as_finite, as_pair, as_rows, as_seed
 from fastgen.numpy_reference.results import BandwidthSelection, LogLikelihood
 
 _ASYMMETRY = 1e-6  # what a covariance computed in float32 may have of it, in units of its diagonal
@@ -143,7 +143,7 @@ def select_bandwidth(
     2.0
     """
     name = "select_bandwidth"
-    rows = _finite(name, "samples", as_rows(name, "samples", samples))
+    rows = as_finite(name, "samples", as_rows(name, "samples", samples))
     n, d = rows.shape
     if n < 2:
         raise ValueError(f"{name}: expected `samples` with at least 2 rows, got {n}")
@@ -240,11 +240,11 @@ def _log_density(
             f"{name}: expected `points` to be `samples` or None with `leave_one_out`, "
             "got another array"
         )
-    others = _finite(name, "samples", as_rows(name, "samples", samples))
+    others = as_finite(name, "samples", as_rows(name, "samples", samples))
     rows = others
     if not leave_one_out:
         given = as_rows(name, "points", np.asarray(points))
-        rows = _finite(name, "points", as_pair(name, "samples", others, "points", given)[1])
+        rows = as_finite(name, "points", as_pair(name, "samples", others, "points", given)[1])
     relative = _as_weights(name, weights, len(others), leave_one_out)
     d = others.shape[1]
     widths, several = _as_bandwidths(name, bandwidth, d, _effective_size(relative))
@@ -335,7 +335,7 @@ def _as_weights(
     function: str, weights: npt.ArrayLike | None, n: int, leave_one_out: bool
 ) -> Floats:
     """Return one weight per sample, the largest of them 1."""
-    values = _finite(function, "weights", np.ones(n) if weights is None else weights)
+    values = as_finite(function, "weights", np.ones(n) if weights is None else weights)
     if values.shape != (n,):
         raise ValueError(f"{function}: expected `weights` of shape {(n,)}, got {values.shape}")
     if values.min() < 0 or values.max() == 0:
@@ -368,7 +368,7 @@ def _as_covariance(
             )
         own = np.cov(samples, rowvar=False, aweights=weights)
         return np.asarray(own, dtype=np.float64).reshape(d, d)
-    matrix = _finite(function, "covariance", covariance)
+    matrix = as_finite(function, "covariance", covariance)
     if matrix.shape != (d, d):
         raise ValueError(f"{function}: expected `covariance` of shape {d, d}, got {matrix.shape}")
     scale = np.sqrt(np.abs(matrix.diagonal()))
@@ -401,14 +401,7 @@ def _whiten(root: Floats, rows: Floats) -> Floats:
 def _positive(function: str, argument: str, values: Floats) -> Floats:
     if not values.size:
         raise ValueError(f"{function}: expected `{argument}` with at least one value, got none")
-    values = _finite(function, argument, values)
+    values = as_finite(function, argument, values)
     if values.min() <= 0:
         raise ValueError(f"{function}: expected `{argument}` above 0, got {values.min()}")
     return values
-
-
-def _finite(function: str, argument: str, values: npt.ArrayLike) -> Floats:
-    numbers = np.asarray(values).astype(np.float64, copy=False)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"{function}: expected `{argument}` to be finite")
-    return numbers

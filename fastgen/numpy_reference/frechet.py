@@ -31,8 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fastgen.numpy_reference.arguments import Floats, as_pair, as_rows
-from fastgen.numpy_reference.moments import as_finite, centred
+from fastgen.numpy_reference.arguments import Floats, as_finite, as_pair, as_rows
+from fastgen.numpy_reference.moments import centred
 from fastgen.numpy_reference.results import Frechet, MatrixSqrt
 
 _EPS = 2.0**-52

@@ -22,7 +22,7 @@ import operator
 import numpy as np
 import numpy.typing as npt
 
-from fastgen.numpy_reference.arguments import Floats
+from fastgen.numpy_reference.arguments import Floats, as_finite
 from fastgen.numpy_reference.results import InceptionScore
 
 _ROW_SUM = 1e-3  # how far from 1 a row may add up to: float16 rounds as much
@@ -143,10 +143,4 @@ def _as_finite_rows(argument: str, values: npt.ArrayLike | None) -> Floats:
             f"inception_score: expected `{argument}` of shape (n, c), n and c at least 1, "
             f"got {rows.shape}"
         )
-    numbers = rows.astype(np.float64, copy=False)
-    wrong = ~np.isfinite(numbers)
-    if wrong.any():
-        raise ValueError(
-            f"inception_score: expected `{argument}` to be finite, got {numbers[wrong].flat[0]}"
-        )
-    return numbers
+    return as_finite("inception_score", argument, rows)

@@ -7,7 +7,7 @@ import operator
 import numpy as np
 import numpy.typing as npt
 
-from fastgen.numpy_reference.arguments import Floats, as_rows
+from fastgen.numpy_reference.arguments import Floats, as_finite, as_rows
 
 
 class Moments:
@@ -143,14 +143,3 @@ def centred(rows: Floats) -> tuple[Floats, Floats, Floats]:
     deviations = shifted - mean
     rest = deviations.mean(axis=0)
     return rows[0], mean + rest, deviations - rest
-
-
-def as_finite(function: str, argument: str, values: npt.ArrayLike) -> Floats:
-    """Return float64 numbers, none of them infinite or NaN."""
-    numbers = np.asarray(values).astype(np.float64, copy=False)
-    wrong = ~np.isfinite(numbers)
-    if wrong.any():
-        raise ValueError(
-            f"{function}: expected `{argument}` to be finite, got {numbers[wrong].flat[0]}"
-        )
-    return numbers
