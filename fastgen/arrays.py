@@ -6,6 +6,7 @@ native byte order whose features lie side by side, memory-mapped and read-only o
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -241,6 +242,27 @@ def as_neighbour_counts(
     return counts, many
 
 
+def is_on_gpu(value: Any) -> bool:
+    """Tell whether an array is in the memory of a GPU.
+
+    Parameters
+    ----------
+    value : object
+        Any.
+
+    Returns
+    -------
+    bool
+        False for everything that is no such array.
+    """
+    if hasattr(value, "__dlpack_device__"):
+        try:
+            return int(value.__dlpack_device__()[0]) not in _HOST_DEVICES
+        except (BufferError, RuntimeError, ValueError):  # a device without memory: told later
+            return False
+    return hasattr(value, "__cuda_array_interface__")
+
+
 def check_ties(function: str, ties: object) -> None:
     """Check the rule for rows at exactly the radius.
 
@@ -309,6 +331,9 @@ def _as_array(function: str, argument: str, value: Any) -> npt.NDArray[Any]:
 
 
 def _from_dlpack(function: str, argument: str, value: Any) -> npt.NDArray[Any]:
+    bfloat16 = str(getattr(value, "dtype", "")).endswith("bfloat16")
+    if bfloat16 and len(value.shape) != 2 and not hasattr(value, "reshape"):
+        fail(function, argument, "of shape (n, d)", f"shape {tuple(value.shape)}")
     try:
         kind, index = value.__dlpack_device__()
         if int(kind) not in _HOST_DEVICES:
@@ -316,10 +341,12 @@ def _from_dlpack(function: str, argument: str, value: Any) -> npt.NDArray[Any]:
             _fail_on_gpu(function, argument, f"device {name}:{index}")
         if getattr(value, "requires_grad", False):
             value = value.detach()  # results are plain numbers; no gradient flows through them
-        if str(getattr(value, "dtype", "")).endswith("bfloat16"):
-            if value.ndim != 2:  # the conversion reads matrices
-                return np.empty(tuple(value.shape), dtype=np.float32)
-            return core.bfloat16_to_float32(value.__dlpack__())
+        if bfloat16:
+            shape = tuple(value.shape)
+            if len(shape) == 2:
+                return core.bfloat16_to_float32(value.__dlpack__())
+            line = value.reshape(1, math.prod(shape))  # the conversion reads matrices
+            return core.bfloat16_to_float32(line.__dlpack__()).reshape(shape)
         return np.from_dlpack(value)
     except BackendUnavailableError:
         raise

@@ -13,13 +13,12 @@ import numpy.typing as npt
 
 from fastgen._errors import fail
 from fastgen.arrays import Rows2D, as_numbers
+from fastgen.symmetry import as_symmetric
 
 Floats = npt.NDArray[np.float64]
 
 #: Of float64 rows, some milliseconds of work: Ctrl-C is served between blocks.
 BLOCK_BYTES = 8 << 20
-
-_ASYMMETRY = 1e-6  # what a covariance computed in float32 may have of it, in units of its diagonal
 
 
 class Whitening:
@@ -110,13 +109,7 @@ def whitening(
     matrix = as_numbers(function, "covariance", covariance)
     if matrix.shape != (d, d):
         fail(function, "covariance", f"of shape {(d, d)}", f"shape {matrix.shape}")
-    scale = np.sqrt(np.abs(matrix.diagonal()))
-    excess = np.abs(matrix - matrix.T) - _ASYMMETRY * np.outer(scale, scale)
-    if np.any(excess > 0):
-        i, j = np.unravel_index(np.argmax(excess), excess.shape)
-        got = f"{matrix[i, j]} and {matrix[j, i]} in rows {i} and {j}"
-        fail(function, "covariance", "to be symmetric", got)
-    return Whitening(centre, _root(function, 0.5 * matrix + 0.5 * matrix.T))
+    return Whitening(centre, _root(function, as_symmetric(np, function, "covariance", matrix)))
 
 
 def mean_variance(rows: Rows2D) -> float:

@@ -65,6 +65,33 @@ def load(function: str, argument: str, path: str | os.PathLike[str]) -> npt.NDAr
     return _load_npy(function, argument, name)
 
 
+def holds_statistics(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file holds a mean and a covariance in the place of features.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Any.
+
+    Returns
+    -------
+    bool
+        True for a .npz file with the arrays "mu" and "sigma", as pytorch-fid has them; False for
+        everything else, also for what is no file.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return False
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return {"mu", "sigma"} <= set(archive.files)
+    except MemoryError:
+        raise
+    except Exception:  # whoever loads it says what is wrong
+        return False
+
+
 def _split(text: str) -> tuple[Path, str | None]:
     """Separate "file.npz:key"; a file whose own name has a colon goes first."""
     name, colon, key = text.rpartition(":")

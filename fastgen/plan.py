@@ -246,6 +246,26 @@ def density_bytes_needed(
     return total + 24 * n * bandwidths + (16 * bandwidths + 24) * in_parts
 
 
+def frechet_bytes_needed(d: int, sizes: Sequence[int]) -> int:
+    """Estimate the memory that a Frechet distance takes beyond its inputs, from above.
+
+    Parameters
+    ----------
+    d : int
+        Features.
+    sizes : sequence of int
+        Rows of the sets that are no statistics yet.
+
+    Returns
+    -------
+    int
+        Bytes: a fixed part with two chunks of rows; 12 matrices of min(n, d) features of float64,
+        of which LAPACK takes 4, and 3 more copies of rows that are their own factor.
+    """
+    rows = sum(3 * 8 * n * d for n in sizes if n <= d)
+    return _FIXED_BYTES + (64 << 20) + 12 * 8 * d * d + rows
+
+
 def require_memory(function: str, budget: int | None, needed: int) -> None:
     """Raise if a budget was given and is smaller than the estimate.
 

@@ -212,6 +212,89 @@ class LogLikelihood(Result):
 
 
 @dataclass(frozen=True)
+class Frechet(Result):
+    """Squared Frechet distance of two normal distributions (FID).
+
+    Attributes
+    ----------
+    value : float
+        ``mean_term + covariance_term``, at least 0.
+    error_bound : float
+        What rounding may have changed of the value, for the numbers given; NaN where nothing is
+        known of it.
+    mean_term : float
+        ``|m_1 - m_2|^2``.
+    covariance_term : float
+        ``tr S_1 + tr S_2 - 2 tr (S_1^(1/2) S_2 S_1^(1/2))^(1/2)``, at least 0.
+    method : str
+        How the square root was computed: "eigh", "newton_schulz" or "eigvals".
+    """
+
+    value: float
+    error_bound: float
+    mean_term: float
+    covariance_term: float
+    method: str
+
+
+@dataclass(frozen=True)
+class FrechetFit(Frechet):
+    """A Frechet distance extrapolated to infinitely many fake rows.
+
+    Attributes
+    ----------
+    value, error_bound, mean_term, covariance_term, method
+        As of `Frechet`, of the line at ``1 / m = 0``; the terms are those of their own lines.
+    sizes : tuple of int
+        Rows of the nested subsets of the fake set, ascending.
+    values : tuple of float
+        Frechet distance of each.
+    """
+
+    sizes: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixSqrt(Result):
+    """Principal square root of a symmetric positive semi-definite matrix.
+
+    Attributes
+    ----------
+    value : array of shape (d, d), float64
+        X, symmetric positive semi-definite, of the library and on the device of the input.
+    residual : float
+        ``|X X - A| / |A|`` in Frobenius norms.
+    """
+
+    value: Any
+    residual: float
+
+
+@dataclass(frozen=True)
+class InceptionScore(Result):
+    """Inception Score of a classifier's answers.
+
+    Attributes
+    ----------
+    mean : float
+        Mean over splits of ``exp(diversity - sharpness)``; from 1 to the number of classes.
+    std : float
+        Standard deviation over splits, with their number as divisor.
+    sharpness : float
+        Mean entropy of the rows' class probabilities in nats; 0 where every answer is sure.
+    diversity : float
+        Entropy of the mean of all rows' class probabilities in nats; the logarithm of the number of
+        classes where all are equally frequent.
+    """
+
+    mean: float
+    std: float
+    sharpness: float
+    diversity: float
+
+
+@dataclass(frozen=True)
 class Report(Result):
     """Several metrics of one pair of sets.
 
@@ -222,10 +305,10 @@ class Report(Result):
     ----------
     metrics : dict of str to Result
         Results by metric name, for example ``{"prdc": PRDC(...)}``.
-    n : int
-        Number of real rows.
-    m : int
-        Number of fake rows.
+    n : int or None
+        Number of real rows; None for statistics whose file does not tell it.
+    m : int or None
+        Number of fake rows, likewise.
     d : int
         Number of features.
     k : int or None
@@ -240,8 +323,8 @@ class Report(Result):
     """
 
     metrics: dict[str, Result]
-    n: int
-    m: int
+    n: int | None
+    m: int | None
     d: int
     k: int | None
     ties: str | None

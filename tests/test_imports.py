@@ -53,7 +53,7 @@ import sys
 import numpy as np
 import fastgen
 x = np.random.default_rng(0).standard_normal((300, 16))
-fastgen.evaluate(real=x, fake=x[::-1] + 1, progress=lambda fraction: None)
+fastgen.evaluate(real=x, fake=x[::-1] + 1, metrics=["kid", "prdc"], progress=lambda done: None)
 fastgen.membership(real=x, fake=x)
 fastgen.mmd(x, x + 1, [fastgen.Gaussian("median"), fastgen.Energy()], permutations=9)
 fastgen.cmmd(real=x, fake=x)
@@ -96,8 +96,8 @@ def test_lazy_names():
     assert dir(fastgen) == sorted(fastgen.__all__)
     for name in fastgen.__all__:
         assert hasattr(fastgen, name)
-    with pytest.raises(AttributeError, match="module 'fastgen' has no attribute 'fid'"):
-        _ = fastgen.fid
+    with pytest.raises(AttributeError, match="module 'fastgen' has no attribute 'frechet'"):
+        _ = fastgen.frechet
 
 
 def test_functions_are_not_shadowed_by_modules():

@@ -9,6 +9,7 @@ void register_rows(py::module_& m);
 void register_joins(py::module_& m);
 void register_sums(py::module_& m);
 void register_density(py::module_& m);
+void register_moments(py::module_& m);
 }  // namespace fastgen::bindings
 
 PYBIND11_MODULE(_core, m) {
@@ -17,4 +18,5 @@ PYBIND11_MODULE(_core, m) {
   fastgen::bindings::register_joins(m);
   fastgen::bindings::register_sums(m);
   fastgen::bindings::register_density(m);
+  fastgen::bindings::register_moments(m);
 }

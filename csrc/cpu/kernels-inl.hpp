@@ -29,6 +29,7 @@ namespace {
 #include "cpu/sums-inl.hpp"
 #include "cpu/log_sums-inl.hpp"
 #include "cpu/far_field-inl.hpp"
+#include "cpu/scatter-inl.hpp"
 #include "cpu/peak-inl.hpp"
 // clang-format on
 
@@ -39,6 +40,7 @@ static_assert(Int8Product::kPanel % kLanes == 0);
 static_assert(kTile % kTilePanel<float> == 0 && kTile % kTilePanel<double> == 0 &&
               kTilePanel<float> % kTileRows == 0 && kTilePanel<double> % kTileRows == 0 &&
               kTileRows <= 8 && kTileDepth % kFineDepth == 0);
+static_assert(kScatterTile % kTilePanel<double> == 0 && 8 % kTileRows == 0);
 static_assert(kSpan % 16 == 0 && 16 % kLanes == 0 && kTile % 16 == 0 && kTile <= kSpan &&
               kChain == 4);
 
@@ -89,6 +91,7 @@ constexpr Kernels kKernels = {
     kSumKernels<double>,
     kLogSumKernels<float>,
     kLogSumKernels<double>,
+    {kTilePanel<double>, add_columns, pack_columns, multiply_scatter},
     peak_int8,
     peak_float,
 };

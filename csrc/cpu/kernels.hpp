@@ -9,6 +9,7 @@
 
 #include "common/rows.hpp"
 #include "cpu/log_sum_kernels.hpp"
+#include "cpu/scatter_kernels.hpp"
 #include "cpu/sum_kernels.hpp"
 
 namespace fastgen::cpu {
@@ -156,6 +157,7 @@ struct Kernels {
 
   SumKernels sums_float, sums_double;
   LogSumKernels log_sums_float, log_sums_double;
+  ScatterKernels scatter;
 
   // Register-only loops for the benchmarks: operations done by `rounds` rounds.
   std::int64_t (*peak_int8)(std::int64_t rounds);

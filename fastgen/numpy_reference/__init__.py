@@ -7,7 +7,8 @@ error whatever is a sum. It is also the place to look up what a number means. It
 the standard library only, so that nothing it is compared with can leak into it.
 
 `distances` has the canonical squared distance, `kernels` the kernels of the sums; `discrepancy`
-and `density` say how exact the sums and the log-densities are.
+and `density` say how exact the sums and the log-densities are, `frechet` and `inception` what
+Frechet distances and Inception Scores are.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from fastgen.numpy_reference.density import (
 from fastgen.numpy_reference.discrepancy import cmmd, kid, mmd
 from fastgen.numpy_reference.distances import sq_distances
 from fastgen.numpy_reference.evaluation import evaluate
+from fastgen.numpy_reference.frechet import fid, frechet_distance, matrix_sqrt
+from fastgen.numpy_reference.inception import inception_score
 from fastgen.numpy_reference.kernels import (
     Energy,
     Gaussian,
@@ -33,13 +36,17 @@ from fastgen.numpy_reference.kernels import (
     kernel_sums,
     median_distance,
 )
+from fastgen.numpy_reference.moments import Moments
 from fastgen.numpy_reference.neighbours import knn_radii, nearest, sq_knn_radii, sq_nearest
 from fastgen.numpy_reference.results import (
     KID,
     MMD,
     PRDC,
     BandwidthSelection,
+    Frechet,
+    InceptionScore,
     LogLikelihood,
+    MatrixSqrt,
     Membership,
     Neighbors,
     PrecisionRecall,
@@ -51,11 +58,15 @@ __all__ = [
     "PRDC",
     "BandwidthSelection",
     "Energy",
+    "Frechet",
     "Gaussian",
+    "InceptionScore",
     "KernelSum",
     "Laplacian",
     "LogLikelihood",
+    "MatrixSqrt",
     "Membership",
+    "Moments",
     "Neighbors",
     "Polynomial",
     "PrecisionRecall",
@@ -63,12 +74,16 @@ __all__ = [
     "ball_counts",
     "cmmd",
     "evaluate",
+    "fid",
+    "frechet_distance",
     "heldout_log_likelihood",
+    "inception_score",
     "kernel_matrix",
     "kernel_sums",
     "kid",
     "knn_radii",
     "log_density",
+    "matrix_sqrt",
     "median_distance",
     "membership",
     "mmd",
