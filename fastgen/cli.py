@@ -1,4 +1,4 @@
-"""The command line: ``fastgen evaluate | demo | info``.
+"""The command line: ``fastgen evaluate | stats | demo | info``.
 
 Exit status: 0 for success; 2 for bad input or a missing part, with one line on standard error;
 130 after Ctrl-C.
@@ -7,6 +7,7 @@ Exit status: 0 for success; 2 for bad input or a missing part, with one line on 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from fastgen._errors import BackendUnavailableError, fail
-from fastgen.backend import info, version
+from fastgen.arrays import Rows2D, as_rows, check_values
+from fastgen.backend import info, thread_count, version
 from fastgen.demo import demo_rows, demo_table
 from fastgen.metrics.evaluate import CV, DEFAULT, METRICS, evaluate
+from fastgen.moments import Moments
+from fastgen.progress import Progress
 from fastgen.report import (
     evaluation_json,
     evaluation_table,
@@ -62,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         require_rich()
         if options.command == "evaluate":
             _evaluate(options)
+        elif options.command == "stats":
+            _stats(options)
         elif options.command == "demo":
             print_table(demo_table(demo_rows(k=options.k, threads=options.threads), k=options.k))
         else:
@@ -84,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastgen",
         description=(
-            "Compare two sets of feature vectors: kernel distances, precision, recall, density, "
-            "coverage, log-likelihood."
+            "Compare two sets of feature vectors: FID, kernel distances, precision, recall, "
+            "density, coverage, log-likelihood, Inception Score."
         ),
     )
     parser.add_argument("--version", action="version", version=f"fastgen {version()}")
@@ -97,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare a real and a generated set of features, stored as [rows, features].",
     )
     file = "a .npy file, or a .npz file (FILE.npz:KEY where it holds several arrays)"
-    command.add_argument("real", metavar="REAL", help=f"the real set: {file}")
+    statistics = "for fid and is alone also the .npz file of statistics that stats writes"
+    command.add_argument("real", metavar="REAL", help=f"the real set: {file}; {statistics}")
     command.add_argument("fake", metavar="FAKE", help="the generated set, likewise")
     command.add_argument(
         "--metrics",
@@ -128,12 +135,40 @@ def _parser() -> argparse.ArgumentParser:
         "a number (default: cv)",
     )
     command.add_argument(
+        "--logits",
+        metavar="FILE",
+        help="a classifier's answers to generated images before the softmax, [rows, classes], for "
+        "is",
+    )
+    command.add_argument(
+        "--probabilities", metavar="FILE", help="or its answers after the softmax, likewise"
+    )
+    command.add_argument(
         "--json", type=Path, metavar="OUT", help="also write the results to this file"
     )
     _add_threads(command)
     command.add_argument(
         "--memory", metavar="SIZE", help='working memory to stay within, for example "4GB"'
     )
+
+    command = commands.add_parser(
+        "stats",
+        help="write the mean and the covariance of features, for fid",
+        description="Write mean, covariance and number of rows of features to a .npz file, which "
+        "evaluate takes in their place for fid.",
+    )
+    command.add_argument(
+        "features", nargs="+", metavar="FEATURES", help=f"the rows, from one file or more: {file}"
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help='the .npz file to write, with "mu" and "sigma" as pytorch-fid has them, and "count"',
+    )
+    _add_threads(command)
 
     command = commands.add_parser(
         "demo",
@@ -155,9 +190,9 @@ def _add_threads(command: argparse.ArgumentParser) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     out: Path | None = options.json
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        # Told now, not after minutes of work.
-        fail("evaluate", "--json", "to be a file in an existing directory", repr(str(out)))
+    if out is not None:
+        _check_output("evaluate", "--json", out)
+    answers = {"logits": options.logits, "probabilities": options.probabilities}
     with warnings.catch_warnings(record=True) as caught:
         reports = evaluate(
             real=options.real,
@@ -166,6 +201,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             k=options.k,
             ties=options.ties,
             bandwidth=options.bandwidth,
+            **answers,
             threads=options.threads,
             memory=options.memory,
             progress=sys.stderr.isatty(),
@@ -175,9 +211,50 @@ def _evaluate(options: argparse.Namespace) -> None:
         _complain(f"warning: {warning.message}", OK)
     sources = {"real": options.real, "fake": options.fake}
     if out is not None:
-        text = evaluation_json(reports, **sources, info=info(), threads=options.threads)
+        text = evaluation_json(reports, **sources, info=info(), threads=options.threads, **answers)
         out.write_text(text, encoding="utf-8")
     print_table(evaluation_table(reports, **sources))
+
+
+def _stats(options: argparse.Namespace) -> None:
+    paths: list[str] = options.features
+    out: Path = options.output
+    _check_output("stats", "--output", out)
+    threads = thread_count("stats", options.threads)
+
+    @functools.lru_cache(maxsize=1)  # one file is read once, and of several not all are kept
+    def opened(path: str) -> Rows2D:
+        return as_rows("stats", path, path, values=False)
+
+    shapes = [opened(path).shape for path in paths]  # of all files, before the work
+    d = shapes[0][1]
+    for path, shape in zip(paths, shapes, strict=True):
+        file = Path(path) if Path(path).exists() else Path(path.rpartition(":")[0])
+        if out.exists() and out.samefile(file):
+            fail("stats", "--output", "to be another file than the features", repr(str(out)))
+        if shape[1] != d:
+            fail("stats", path, f"with d = {d} columns like `{paths[0]}`", f"shape {shape}")
+    count = sum(n for n, _ in shapes)
+    if count < 2:
+        hint = "a single row has no covariance"
+        fail("stats", "FEATURES", "with at least 2 rows", str(count), hint)
+
+    moments = Moments(d, threads=threads)
+    with Progress("stats", sys.stderr.isatty()) as display:
+        display.expect(float(count) * d)
+        for path in paths:
+            # Here as well as in `update`, which does not know the file.
+            check_values("stats", path, opened(path), threads)
+            tell = functools.partial(display.update, float(opened(path).size))
+            moments.update(opened(path), progress=tell)
+    moments.save(out)
+    print(f"{out}: {count} rows, {d} features")
+
+
+def _check_output(function: str, argument: str, out: Path) -> None:
+    """Tell now, not after minutes of work, that nothing can be written there."""
+    if out.is_dir() or not out.parent.is_dir():
+        fail(function, argument, "to be a file in an existing directory", repr(str(out)))
 
 
 def _names(text: str) -> list[str]:

@@ -4,15 +4,19 @@ The JSON document of ``fastgen evaluate --json`` is an object with these members
 may add members, and changes the schema's number if it removes one or changes its meaning::
 
     {
-      "schema": "fastgen.evaluate/3",
+      "schema": "fastgen.evaluate/4",
       "version": "0.1.0",                 version of fastgen
       "instruction_set": "avx512vnni",    what the distances were computed with
       "threads": 2,                       default number of threads, or the one asked for
       "real": "real.npy",                 the paths as given, ":key" included
       "fake": "fake.npz:features",
+      "logits": null,                     of the classifier's answers that "is" took, likewise
+      "probabilities": "answers.npy",
       "reports": [                        one per value of --k, in the order given
         {
           "metrics": {                    one member per value of --metrics
+            "fid": {"value": 3.1, "error_bound": 2e-12, "mean_term": 0.9, "covariance_term": 2.2,
+                    "method": "eigh"},
             "kid": {"mean": 0.012, "std": 0.0004},      the full sample; std: standard error
             "mmd": {"value": 0.012, "standard_error": 0.0004, "p_value": null,
                     "n": 1000, "m": 900},
@@ -20,10 +24,11 @@ may add members, and changes the schema's number if it removes one or changes it
                      "n": 1000, "m": 900},
             "prdc": {"precision": 0.9, "recall": 0.8, "density": 1.0, "coverage": 0.9},
             "precision_recall": {"precision": 0.9, "recall": 0.8, "f_score": 0.847},
-            "kde": {"mean": -83.1, "standard_error": 0.2, "bits_per_dim": 1.87}
+            "kde": {"mean": -83.1, "standard_error": 0.2, "bits_per_dim": 1.87},
+            "is": {"mean": 9.1, "std": 0.2, "sharpness": 0.04, "diversity": 2.3}
           },
-          "n": 1000,                      rows of the real set
-          "m": 900,                       rows of the fake set
+          "n": 1000,                      rows of the real set, or that its statistics stand for
+          "m": 900,                       rows of the fake set, likewise
           "d": 64,                        features of a row
           "k": 5,                         neighbours that set a radius
           "ties": "closed",               or "open"
@@ -33,9 +38,11 @@ may add members, and changes the schema's number if it removes one or changes it
       ]
     }
 
-"k" and "ties" are null where no metric asked for uses radii (prdc and precision_recall do), and
-"bandwidth" is null without kde. Every number is finite and written so that reading it gives the
-same float64 back; what has no finite value, such as a standard error of fewer than 4 rows, is null.
+"n" and "m" are null for statistics that do not tell it, as pytorch-fid's; "k" and "ties" where no
+metric asked for uses radii (prdc and precision_recall do); "bandwidth" without kde; "logits" and
+"probabilities" where they are not given. Every number is finite and written so that reading it
+gives the same float64 back; what has no finite value, such as a standard error of fewer than 4
+rows, is null.
 """
 
 from __future__ import annotations
@@ -46,18 +53,30 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from typing import Any
 
 from fastgen._errors import BackendUnavailableError
-from fastgen.results import KID, MMD, Info, LogLikelihood, Report, Result
+from fastgen.results import (
+    KID,
+    MMD,
+    Frechet,
+    InceptionScore,
+    Info,
+    LogLikelihood,
+    Report,
+    Result,
+)
 
-SCHEMA = "fastgen.evaluate/3"
+SCHEMA = "fastgen.evaluate/4"
 
 _NOTES = {
+    "fid": "fid: at n = {n}, m = {m}: it falls with the number of rows; compare at equal sizes",
     "kid": "kid: full sample; std is the standard error",
     "mmd": "mmd: squared, unbiased, with the kernel of kid",
     "cmmd": "cmmd: times 1000; made for CLIP embeddings",
     "kde": "kde: log-density of the real rows under the fake ones, in nats",
+    "is": "is: 10 splits of the classifier's answers; it knows nothing of the real set",
 }
 _IN_TITLE = ("n", "m")
 
@@ -158,9 +177,9 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
     Returns
     -------
     Table
-        Shares of rows with four decimals, kernel distances with four significant digits and
-        log-likelihoods with six, "-" for what cannot be computed. One column where nothing depends
-        on k.
+        Shares of rows with four decimals, kernel distances with four significant digits, Frechet
+        distances, Inception Scores and log-likelihoods with six, bounds of errors with one, rounded
+        up; "-" for what cannot be computed. One column where nothing depends on k.
 
     Examples
     --------
@@ -181,14 +200,15 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
         if number is not None and value not in _IN_TITLE
     ]
     seconds = sum(sum(report.seconds.values()) for report in reports)
-    notes = [_NOTES[metric] for metric in first.metrics if metric in _NOTES]
+    n, m = ("unknown" if size is None else str(size) for size in (first.n, first.m))
+    notes = [_NOTES[metric].format(n=n, m=m) for metric in first.metrics if metric in _NOTES]
     last = [f"{seconds:.2f} s"]
     if first.bandwidth is not None:
         last.insert(0, f"bandwidth: {first.bandwidth:.4g}")
     if first.ties is not None:
         last.insert(0, f"ties: {first.ties}")
     return Table(
-        title=f"real: {real} ({first.n} x {first.d})   fake: {fake} ({first.m} x {first.d})",
+        title=f"real: {real} ({n} x {first.d})   fake: {fake} ({m} x {first.d})",
         columns=["metric", "value", *(_heading(report) for report in shown)],
         rows=rows,
         labels=2,
@@ -197,7 +217,14 @@ def evaluation_table(reports: Sequence[Report], *, real: str, fake: str) -> Tabl
 
 
 def evaluation_json(
-    reports: Sequence[Report], *, real: str, fake: str, info: Info, threads: int | None = None
+    reports: Sequence[Report],
+    *,
+    real: str,
+    fake: str,
+    info: Info,
+    threads: int | None = None,
+    logits: str | None = None,
+    probabilities: str | None = None,
 ) -> str:
     """Write the JSON document described at the top of this module.
 
@@ -211,6 +238,8 @@ def evaluation_json(
         What fastgen ran on.
     threads : int or None, default None
         Number of threads that was asked for; None means the default in `info`.
+    logits, probabilities : str or None, default None
+        Where a classifier's answers came from.
 
     Returns
     -------
@@ -236,6 +265,8 @@ def evaluation_json(
         "threads": info.threads if threads is None else threads,
         "real": real,
         "fake": fake,
+        "logits": logits,
+        "probabilities": probabilities,
         "reports": [_finite(report.to_dict()) for report in reports],
     }
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -281,9 +312,15 @@ def _heading(report: Report) -> str:
 
 def _cell(result: Result, name: str) -> str:
     value = result.to_dict()[name]
+    if isinstance(value, str):
+        return value
     if math.isnan(value):
         return "-"
-    if isinstance(result, LogLikelihood):
+    if name == "error_bound":
+        # Upwards: a bound that is rounded down is none.
+        one_digit = Context(prec=1, rounding=ROUND_CEILING).create_decimal_from_float(value)
+        return f"{one_digit:e}"
+    if isinstance(result, (Frechet, InceptionScore, LogLikelihood)):
         return f"{value:.6g}"
     return f"{value:.4g}" if isinstance(result, (KID, MMD)) else f"{value:.4f}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import assert_same_bits
 
 import fastgen
 
@@ -47,9 +48,10 @@ def run(*arguments, code=None):
 
 
 def numbers(text):
-    """Return the rows of the printed table as {(metric, value): [one number per k]}."""
+    """Return the numbers of the printed table as {(metric, value): [one per k]}."""
     rows = [line.split() for line in text.splitlines()]
     rows = [row for row in rows if row[0:1] and row[0] in METRICS and len(row) > 2]
+    rows = [row for row in rows if row[1] != "method"]
     return {(row[0], row[1]): [float(cell) for cell in row[2:]] for row in rows}
 
 
@@ -64,8 +66,10 @@ def test_evaluate_prints_every_value(sets, capsys):
         for metric, result in report.metrics.items()
         for name, value in result.to_dict().items()
     }
+    method = expected.pop(("fid", "method"))
+    assert ["fid", "method", method] in [line.split() for line in output.out.splitlines()]
     assert list(found) == list(expected)
-    assert len(found) == 6
+    assert len(found) == 10
     for name, value in expected.items():
         assert found[name] == [pytest.approx(value, abs=1e-4)]
     assert f"{N} x {D}" in output.out
@@ -112,6 +116,121 @@ def test_evaluate_prints_every_metric_in_the_order_asked_for(sets, capsys):
     small = fastgen.kid(real=sets[0], fake=sets[1])
     assert found["kid", "mean"] == [pytest.approx(small.mean, rel=1e-3)] * 2
     assert ("mmd", "p_value") not in found
+
+
+@pytest.mark.parametrize("argument", ["logits", "probabilities"])
+def test_evaluate_prints_normal_distributions_and_answers(sets, capsys, argument):
+    answers = np.random.default_rng(1).random((30, 4))
+    answers /= answers.sum(axis=1, keepdims=True)
+    np.save("answers.npy", answers)
+    command = ["evaluate", "real.npy", "fake.npy", "--metrics", "fid,is", "--json", "out.json"]
+    assert cli.main([*command, f"--{argument}", "answers.npy"]) == 0
+    out = capsys.readouterr().out
+    fid = fastgen.fid(real=sets[0], fake=sets[1])
+    score = fastgen.inception_score(**{argument: answers})
+    cells = {tuple(line.split()[:2]): line.split()[2:] for line in out.splitlines()}
+    for name in ("value", "mean_term", "covariance_term"):
+        assert cells["fid", name] == [f"{getattr(fid, name):.6g}"]
+    bound = float(cells["fid", "error_bound"][0])
+    assert fid.error_bound <= bound <= 2 * fid.error_bound
+    for name in ("mean", "std", "sharpness", "diversity"):
+        assert cells["is", name] == [f"{getattr(score, name):.6g}"]
+    assert f"fid: at n = {N}, m = {M}: it falls with the number of rows; compare at equal" in out
+    assert "is: 10 splits of the classifier's answers; " in out
+    document = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    paths = {"logits": None, "probabilities": None, argument: "answers.npy"}
+    assert {name: document[name] for name in paths} == paths
+    (report,) = document["reports"]
+    assert report["metrics"] == {"fid": fid.to_dict(), "is": score.to_dict()}
+
+
+def test_stats_are_what_evaluate_takes_in_the_place_of_features(sets, capsys):
+    assert cli.main(["stats", "real.npy", "-o", "real_stats.npz"]) == 0
+    assert capsys.readouterr().out == f"real_stats.npz: {N} rows, {D} features\n"
+    assert cli.main(["stats", "one.npz", "--output", "fake_stats.npz", "--threads", "1"]) == 0
+    capsys.readouterr()
+    with np.load("real_stats.npz") as found:
+        np.testing.assert_allclose(found["mu"], sets[0].astype(float).mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(found["sigma"], np.cov(sets[0].astype(float).T), rtol=1e-9)
+        assert int(found["count"]) == N
+    expected = fastgen.fid(real=sets[0], fake=sets[1]).value
+    for pair in (("real_stats.npz", "fake.npy"), ("real.npy", "fake_stats.npz")):
+        assert cli.main(["evaluate", *pair, "--metrics", "fid"]) == 0
+        out = capsys.readouterr().out
+        assert numbers(out)["fid", "value"] == [pytest.approx(expected, rel=1e-5)]
+        assert f"({N} x {D})" in out
+        assert f"({M} x {D})" in out
+
+
+def test_stats_of_shards_are_those_of_the_whole(sets, capsys):
+    np.save("first.npy", sets[0][:1])
+    np.savez("rest.npz", rows=sets[0][1:], other=sets[1])
+    assert cli.main(["stats", "real.npy", "-o", "whole.npz"]) == 0
+    assert cli.main(["stats", "first.npy", "rest.npz:rows", "-o", "shards.npz"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == f"shards.npz: {N} rows, {D} features"
+    with np.load("whole.npz") as whole, np.load("shards.npz") as shards:
+        assert set(whole.files) == set(shards.files) >= {"mu", "sigma", "count"}
+        for name in whole.files:
+            assert_same_bits(shards[name], whole[name])
+
+
+def test_statistics_that_do_not_tell_their_rows(sets, capsys):
+    real = sets[0].astype(float)
+    np.savez("published.npz", mu=real.mean(axis=0), sigma=np.cov(real.T))
+    command = ["evaluate", "published.npz", "fake.npy", "--metrics", "fid", "--json", "out.json"]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert f"real: published.npz (unknown x {D})   fake: fake.npy ({M} x {D})" in out
+    assert f"at n = unknown, m = {M}: " in out
+    (report,) = json.loads(Path("out.json").read_text(encoding="utf-8"))["reports"]
+    assert (report["n"], report["m"]) == (None, M)
+
+
+BAD_STATS = {
+    "missing": (["missing.npy"], "`missing.npy` to be an existing file, got 'missing.npy'"),
+    "widths": (
+        ["real.npy", "narrow.npy"],
+        f"`narrow.npy` with d = {D} columns like `real.npy`, got shape ({M}, {D - 1})",
+    ),
+    "non-finite": (["real.npy", "nan.npy"], "`nan.npy` to be finite, got nan in row 7, column 3"),
+    "one row": (
+        ["row.npy"],
+        "`FEATURES` with at least 2 rows, got 1; a single row has no covariance",
+    ),
+    "bool": (
+        ["bool.npy"],
+        "`bool.npy` of dtype float16, float32, float64 or integer, got bool",
+    ),
+    "threads": (["real.npy", "--threads", "0"], "`threads`"),
+    "nowhere": (
+        ["real.npy", "-o", "nowhere/out.npz"],
+        "`--output` to be a file in an existing directory, got 'nowhere/out.npz'",
+    ),
+    "onto features": (
+        ["real.npy", "both.npz:real", "-o", "both.npz"],
+        "`--output` to be another file than the features, got 'both.npz'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_STATS)
+def test_stats_of_bad_input_are_one_line(sets, capsys, case):
+    real, fake = sets
+    np.save("narrow.npy", fake[:, :-1])
+    np.save("row.npy", real[:1])
+    np.save("bool.npy", real > 0)
+    fake[7, 3] = np.nan
+    np.save("nan.npy", fake)
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    arguments, text = BAD_STATS[case]
+    if "-o" not in arguments:
+        arguments = [*arguments, "-o", "out.npz"]
+    assert cli.main(["stats", *arguments]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f"fastgen: error: stats: expected {text}")
+    assert output.err.count("\n") == 1
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
 
 
 @pytest.mark.filterwarnings("ignore::fastgen.DensityWarning")
@@ -181,6 +300,8 @@ def test_evaluate_writes_the_documented_json(sets, tmp_path):
         "threads": 1,
         "real": "real.npy",
         "fake": "fake.npy",
+        "logits": None,
+        "probabilities": None,
     }
     assert [report["k"] for report in reports] == [3, 5]
     expected = fastgen.evaluate(real=sets[0], fake=sets[1], k=[3, 5])
@@ -238,6 +359,13 @@ BAD_INPUT = {
     "one k too large": (["real.npy", "fake.npy", "--k", "3,99"], "`k`"),
     "k not a number": (["real.npy", "fake.npy", "--k", "three"], "three"),
     "k empty": (["real.npy", "fake.npy", "--k", ""], "--k"),
+    "answers missing": (["real.npy", "fake.npy", "--metrics", "is"], "`logits` or"),
+    "answers unasked": (["real.npy", "fake.npy", "--logits", "fake.npy"], "`logits` only with"),
+    "no probabilities": (
+        ["real.npy", "fake.npy", "--metrics", "is", "--probabilities", "fake.npy"],
+        "`probabilities` of at least 0",
+    ),
+    "statistics for kid": (["statistics.npz", "fake.npy"], "features for kid, prdc"),
     "unknown metric": (["real.npy", "fake.npy", "--metrics", "prdc,fid2"], "fid2"),
     "too few rows": (["real.npy", "one.npy", "--metrics", "kid"], "2 rows"),
     "zero row": (["real.npy", "zero.npy", "--metrics", "cmmd"], "`fake`"),
@@ -261,6 +389,7 @@ def test_evaluate_bad_input_is_one_line(sets, capsys, case):
     Path("truncated.npz").write_bytes(Path("both.npz").read_bytes()[:-100])
     Path("text.npy").write_text("precision,recall\n", encoding="utf-8")
     Path("empty.npy").touch()
+    np.savez("statistics.npz", mu=np.zeros(D), sigma=np.eye(D))
     np.save("flat.npy", real[0])
     np.save("norows.npy", real[:0])
     np.save("bool.npy", real > 0)
@@ -290,7 +419,8 @@ def test_evaluate_bad_input_is_one_line(sets, capsys, case):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["frobnicate"], ["evaluate"], ["info", "x"], ["demo", "--k", "many"]]
+    "arguments",
+    [[], ["frobnicate"], ["evaluate"], ["stats", "x.npy"], ["info", "x"], ["demo", "--k", "many"]],
 )
 def test_wrong_command_line_is_one_line(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
@@ -319,7 +449,7 @@ def test_help_names_the_commands(capsys):
         cli.main(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    assert all(command in out for command in ("evaluate", "demo", "info"))
+    assert all(command in out for command in ("evaluate", "stats", "demo", "info"))
 
 
 def test_info(capsys):

@@ -85,6 +85,44 @@ def test_demo_distances_tell_the_held_out_half_from_all_others(rows):
         assert collapsed == max(getattr(row, name) for row in rows.values())
 
 
+def test_demo_fid_sees_the_spread_and_nothing_else(rows):
+    best, *others = rows.values()
+    assert all(row.fid > 2 * best.fid for row in others)
+    truncated = [rows[f"mixture, psi = {psi}"].fid for psi in (1.0, 0.7, 0.4)]
+    assert truncated == sorted(truncated)
+    assert rows["collapsed to 4 images"].fid > 5 * max(truncated)
+    assert rows["PCA-Gaussian"].fid < truncated[1]
+    assert rows["PCA-Gaussian"].precision < 0.6
+
+
+def test_demo_inception_score_rises_with_truncation_and_tells_a_collapse(rows):
+    best, *others = rows.values()
+    assert 7 < best.inception_score <= 10
+    assert all(row.inception_score < best.inception_score for row in others)
+    truncated = [rows[f"mixture, psi = {psi}"].inception_score for psi in (1.0, 0.7, 0.4)]
+    assert truncated == sorted(truncated)
+    collapsed = rows["collapsed to 4 images"].inception_score
+    assert 1 < collapsed <= demo.COLLAPSED_IMAGES
+    assert collapsed == min(row.inception_score for row in rows.values())
+
+
+def test_demo_fids_and_inception_scores_are_those_of_the_reference(rows, sets):
+    datasets = pytest.importorskip("sklearn.datasets")
+    models = pytest.importorskip("sklearn.linear_model")
+    reference, by_name = sets
+    digits = datasets.load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.data))[: len(reference)]
+    assert np.array_equal(digits.data[order], reference)
+    model = models.LogisticRegression(C=demo.REGULARISATION, max_iter=1000)
+    model.fit(reference / 16, digits.target[order])
+    for name, images in by_name.items():
+        answers = model.predict_proba(images / 16)
+        expected = numpy_reference.inception_score(probabilities=answers).mean
+        assert rows[name].inception_score == pytest.approx(expected, rel=1e-9), name
+        exact = numpy_reference.fid(real=reference, fake=images).value
+        assert rows[name].fid == pytest.approx(exact, abs=1e-6), name
+
+
 def test_demo_log_likelihood_is_highest_for_what_the_model_should_be(rows):
     best, *others = rows.values()
     assert all(row.log_likelihood < best.log_likelihood - 4 for row in others)
@@ -133,13 +171,13 @@ def test_demo_prints_one_table():
         [sys.executable, "-m", "fastgen", "demo"], capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
-    headings = ["images", "precision", "recall", "F-score", "density", "coverage"]
-    headings += ["KID", "MMD", "p", "CMMD", "log", "p"]
+    headings = ["images", "precision", "recall", "F", "density", "coverage"]
+    headings += ["FID", "IS", "KID", "MMD", "p", "CMMD", "log", "p"]
     assert headings in [line.split() for line in done.stdout.splitlines()]
     for name in ("held-out half", "PCA-Gaussian", "psi = 0.4", "collapsed to 4 images"):
         assert name in done.stdout
     assert "\N{HORIZONTAL ELLIPSIS}" not in done.stdout  # nothing was cut off
-    assert max(map(len, done.stdout.splitlines())) <= 108
+    assert max(map(len, done.stdout.splitlines())) <= 120
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -322,7 +322,7 @@ def test_a_budget_that_is_too_small_says_what_is_enough():
 
 
 def test_unusable_metrics():
-    known = "kid, mmd, cmmd, prdc, precision_recall, kde"
+    known = "fid, kid, mmd, cmmd, prdc, precision_recall, kde, is"
     start = f"evaluate: expected `metrics` to be a sequence of {known}, got"
     for metrics, error, got in (
         (["prdc", "fido"], ValueError, "'fido'"),

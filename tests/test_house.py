@@ -127,6 +127,7 @@ def test_readme_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     rng = np.random.default_rng(0)
     for name, rows in (("real", 60), ("fake", 50)):
         np.save(tmp_path / f"{name}.npy", rng.normal(size=(rows, 16)).astype(np.float32))
+    np.save(tmp_path / "logits.npy", rng.normal(size=(50, 10)).astype(np.float32))
     monkeypatch.chdir(tmp_path)
 
     (block,) = code_blocks(ROOT / "README.md", "python")

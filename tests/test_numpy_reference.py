@@ -240,7 +240,8 @@ def test_a_set_and_its_copy():
 
 def test_evaluate_gathers_the_metrics():
     report = reference.evaluate(real=REAL, fake=FAKE, k=1)
-    assert list(report) == ["kid", "prdc"]
+    assert list(report) == ["fid", "kid", "prdc"]
+    assert_same_bits(report["fid"], reference.fid(real=REAL, fake=FAKE))
     assert_same_bits(report["prdc"], reference.prdc(real=REAL, fake=FAKE, k=1))
     assert report["kid"].mean == reference.kid(real=REAL, fake=FAKE).mean
     names = ["prdc", "precision_recall"]
@@ -263,7 +264,7 @@ def test_evaluate_gathers_the_metrics():
         (lambda x: reference.prdc(real=x, fake=x[:, :1], k=1), "2 columns as `x`, got 1"),
         (lambda x: reference.sq_distances(x[0], x), r"shape \(n, d\)"),
         (lambda x: reference.ball_counts(x, x, [[1.0]]), "`sq_radii_x` with 3 radii"),
-        (lambda x: reference.evaluate(real=x, fake=x, metrics=["fid"]), "got 'fid'"),
+        (lambda x: reference.evaluate(real=x, fake=x, metrics=["fido"]), "got 'fido'"),
     ],
 )
 def test_bad_arguments_are_refused(call, text):
