@@ -25,6 +25,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "kid": lambda x, y, threads: fastgen.kid(
         real=x, fake=y, subsets=100, subset_size=min(1000, len(x)), threads=threads
     ),
+    "moments": lambda x, threads: fastgen.Moments(x.shape[1], threads=threads).update(x),
     "log_density": lambda x, y, threads: fastgen.log_density(x, y, threads=threads),
 }
 

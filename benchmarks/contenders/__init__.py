@@ -5,10 +5,17 @@ The lists leave out contenders whose libraries are not installed here.
 
 from __future__ import annotations
 
-from contenders.base import DensityContender, KidContender, MmdContender, PrdcContender
+from contenders.base import (
+    DensityContender,
+    FrechetContender,
+    KidContender,
+    MmdContender,
+    PrdcContender,
+)
 from contenders.cmmd_formula import CmmdFormula
 from contenders.density_blocked import DensityBlocked
 from contenders.density_packages import ScipyDensity, ScipyLogDensity, SklearnDensity
+from contenders.fid_formulas import EighFormula, EigvalsFormula, SqrtmFormula
 from contenders.kid_formulas import CleanFidFormula, TorchFidelityFormula
 from contenders.kid_packages import CleanFidPackage, TorchFidelityPackage, TorchmetricsPackage
 from contenders.mmd_blocked import MmdBlocked
@@ -19,10 +26,12 @@ from contenders.prdc_package import PrdcPackage
 __all__ = [
     "CmmdFormula",
     "DensityContender",
+    "FrechetContender",
     "KidContender",
     "MmdContender",
     "PrdcContender",
     "density_contenders",
+    "frechet_contenders",
     "kid_contenders",
     "mmd_contenders",
     "mmd_formulas",
@@ -60,3 +69,8 @@ def density_contenders() -> list[type[DensityContender]]:
     """Return those that compute the logarithms of a density."""
     packages: list[type[DensityContender]] = [SklearnDensity, ScipyDensity, ScipyLogDensity]
     return [DensityBlocked, *(each for each in packages if each.available())]
+
+
+def frechet_contenders() -> list[type[FrechetContender]]:
+    """Return those that compute the Frechet distance from covariances."""
+    return [each for each in (SqrtmFormula, EigvalsFormula, EighFormula) if each.available()]

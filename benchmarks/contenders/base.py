@@ -107,6 +107,18 @@ class DensityContender(Contender):
         """Return one value for every point."""
 
 
+class FrechetContender(Contender):
+    """The covariance term of the squared Frechet distance."""
+
+    @abstractmethod
+    def covariance_term(
+        self,
+        first: Floats,  # [d, d]
+        second: Floats,  # [d, d]
+    ) -> float:
+        """Compare the two covariances."""
+
+
 class KidContender(Contender):
     """KID: mean and deviation of the unbiased MMD^2 of random subsets, with the same kernel."""
 
