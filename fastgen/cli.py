@@ -243,10 +243,8 @@ def _stats(options: argparse.Namespace) -> None:
     with Progress("stats", sys.stderr.isatty()) as display:
         display.expect(float(count) * d)
         for path in paths:
-            # Here as well as in `update`, which does not know the file.
             check_values("stats", path, opened(path), threads)
-            tell = functools.partial(display.update, float(opened(path).size))
-            moments.update(opened(path), progress=tell)
+            moments.take(opened(path), functools.partial(display.update, float(opened(path).size)))
     moments.save(out)
     print(f"{out}: {count} rows, {d} features")
 

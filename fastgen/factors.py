@@ -322,9 +322,8 @@ def _pivoted(scaled: Floats, units: Floats) -> Factor | None:
         return Factor(units, np.zeros((d, 0)), 0.0, 0) if not scaled.any() else None
     packed, pivots, rank, _ = scipy.linalg.lapack.dpstrf(scaled.T, tol=least, lower=1)
     order = pivots - 1
-    for start in range(
-        0, rank, _STRIP
-    ):  # in the order of memory: numpy.tril takes as long as dpstrf
+    # In the order of memory: numpy.tril of the whole takes as long as dpstrf.
+    for start in range(0, rank, _STRIP):
         strip = packed[:, start : start + _STRIP]
         strip[:start] = 0.0
         strip[start : start + _STRIP] = np.tril(strip[start : start + _STRIP])

@@ -110,14 +110,13 @@ def fitted(session: Session, name: str, source: Source) -> Fitted:
     if isinstance(source, Moments):
         return of_moments(session.function, name, source)
     n, d = source.shape
+    arrays.check_values(session.function, name, source, session.threads)
     if n <= d:
-        arrays.check_values(session.function, name, source, session.threads)
         rows = CentredRows(source)
         session.progress.update(work(source), 1.0)
         return Fitted(rows.origin, rows.shift, rows)
     moments = Moments(d, threads=session.threads)
-    arrays.check_values(session.function, name, source, session.threads)
-    moments.update(source, progress=lambda done: session.progress.update(work(source), done))
+    moments.take(source, lambda done: session.progress.update(work(source), done))
     return of_moments(session.function, name, moments)
 
 
@@ -172,7 +171,7 @@ def nested(
     step = max(1, _BLOCK_BYTES // (d * rows.itemsize))
     for size in sizes:
         for start in range(taken, size, step):
-            moments.update(rows[order[start : min(start + step, size)]])
+            moments.take(rows[order[start : min(start + step, size)]])
             session.progress.update(work(rows), size / len(rows))
         taken = size
         if size <= d:

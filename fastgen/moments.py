@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fastgen import moment_files
 from fastgen._errors import fail
-from fastgen.arrays import as_rows, check_values
+from fastgen.arrays import Rows2D, as_rows, check_values
 from fastgen.backend import core, instruction_set, thread_count
 from fastgen.plan import as_int
 from fastgen.progress import Progress, ProgressLike
@@ -174,10 +174,27 @@ class Moments:
             if rows.shape[1] != self._d:
                 fail(name, "batch", f"with d = {self._d} columns", f"shape {rows.shape}")
             check_values(name, "batch", rows, self._threads)
-            with self._alone(name):
-                self._engine.begin_update(rows)
-                drive(self._engine, lambda done: display.update(1.0, done))
-                self._engine.commit()
+            self.take(rows, lambda done: display.update(1.0, done))
+
+    def take(self, rows: Rows2D, tell: Callable[[float], None] | None = None) -> None:
+        """Take in rows that somebody has checked: `update` reads the numbers once more.
+
+        Parameters
+        ----------
+        rows : array of shape (n, d)
+            As `arrays.as_rows` returns them, after `arrays.check_values`.
+        tell : callable, optional
+            Takes the fraction done after every step, as of `update`.
+
+        Raises
+        ------
+        RuntimeError
+            As `update`.
+        """
+        with self._alone("Moments.update"):
+            self._engine.begin_update(rows)
+            drive(self._engine, tell)
+            self._engine.commit()
 
     def merge(self, other: Moments) -> None:
         """Take in the rows that other moments have seen.

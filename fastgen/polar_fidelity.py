@@ -137,13 +137,15 @@ def fidelity_by_polar(one: DeviceCovariance, other: DeviceCovariance) -> Fidelit
     """
     xp = polar.namespace(one.matrix, other.matrix)
     pair = one, other
-    fast = [_by_cholesky(xp, side) for side in pair]
+    own = [_in_own_units(xp, side) for side in pair]
+    fast = [_by_cholesky(xp, *scaled) for scaled in own]
     found = None
     if fast[0] is not None and fast[1] is not None:
         found = _of_factors(xp, pair, (fast[0], fast[1]))
         if found.error <= CERTAIN * (one.trace + other.trace):
             return found
-    careful = _of_factors(xp, pair, (_by_eigenvalues(xp, one), _by_eigenvalues(xp, other)))
+    first, second = (_by_eigenvalues(xp, *scaled) for scaled in zip(pair, own, strict=True))
+    careful = _of_factors(xp, pair, (first, second))
     return careful if found is None or careful.error < found.error else found
 
 
@@ -182,8 +184,7 @@ def _in_own_units(xp: ModuleType, covariance: DeviceCovariance) -> tuple[Any, An
     return c, units, power
 
 
-def _by_cholesky(xp: ModuleType, covariance: DeviceCovariance) -> _Factor | None:
-    c, units, power = _in_own_units(xp, covariance)
+def _by_cholesky(xp: ModuleType, c: Any, units: Any, power: float) -> _Factor | None:
     root = polar.cholesky(xp, c)
     if root is None:
         return None
@@ -196,8 +197,10 @@ def _by_cholesky(xp: ModuleType, covariance: DeviceCovariance) -> _Factor | None
     return _Factor(root, units, power, 0.0, 0.5 * share * (1 + share))
 
 
-def _by_eigenvalues(xp: ModuleType, covariance: DeviceCovariance) -> _Factor:
-    c, units, power = _in_own_units(xp, covariance)
+def _by_eigenvalues(
+    xp: ModuleType, covariance: DeviceCovariance, scaled: tuple[Any, Any, float]
+) -> _Factor:
+    c, units, power = scaled
     for scale in (units, xp.full_like(units, float(xp.max(units)))):
         values, vectors = xp.linalg.eigh(c * (units / scale)[:, None] * (units / scale)[None, :])
         least, most = float(values[0]), float(values[-1])

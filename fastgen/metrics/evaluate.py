@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fastgen import answers, arrays, balls, densities, files, gaussians, pairwise, sums
 from fastgen._errors import fail
-from fastgen.answers import Answers, Totals
+from fastgen.answers import Answers
 from fastgen.balls import Neighbourhood
 from fastgen.bandwidths import RULES, as_bandwidths
 from fastgen.estimators import KernelSums
@@ -23,6 +23,7 @@ from fastgen.metrics import (
     cmmd,
     cross_validation,
     frechet,
+    inception,
     kid,
     likelihood,
     mmd,
@@ -305,15 +306,10 @@ def _solving(sources: tuple[Source, Source]) -> float:
 
 
 def _inception_score(session: Session, given: Answers) -> InceptionScore:
-    n, classes = given.rows.shape
-    labels = answers.splits_of(np.arange(n), n, _SPLITS)
-    totals = Totals(0, _SPLITS, classes)
-
     def tell(rows: float, done: float) -> None:
-        session.progress.update(rows * classes, done)
+        session.progress.update(rows * given.rows.shape[1], done)
 
-    answers.add_up(given, labels, None, totals, session.threads, tell)
-    return totals.joined().summary(totals.scores())
+    return inception.summarise(given, _SPLITS, None, session.threads, tell)
 
 
 def _answers(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastgen import answers, backend, draws
 from fastgen._errors import fail
-from fastgen.answers import Totals
+from fastgen.answers import Answers, Totals
 from fastgen.plan import as_int
 from fastgen.progress import ProgressLike
 from fastgen.results import InceptionScore
@@ -112,25 +114,65 @@ def inception_score(
         if not 1 <= parts <= n:
             fail(name, "splits", f"in [1, n] = [1, {n}]", str(parts))
         start = None if seed is None else draws.as_seed(name, seed)
-        together = min(parts, max(1, answers.TOTALS_BYTES // (16 * (classes + 1))))
-        answers.require_memory(session, given, together)
-
-        labels = answers.splits_of(np.arange(n), n, parts)
-        if start is not None:
-            labels[np.random.default_rng(start).permutation(n)] = labels.copy()
-        whole = Totals(0, 1, classes)
-        scores: list[float] = []
+        answers.require_memory(session, given, _together(parts, classes))
         session.progress.expect(n)
-        for first in range(0, parts, together):
-            totals = Totals(first, min(together, parts - first), classes)
-            chosen = None
-            if together < parts:
-                chosen = np.flatnonzero((labels >= first) & (labels < first + together))
-            answers.add_up(given, labels, chosen, totals, session.threads, session.progress.update)
-            scores += totals.scores()
-            whole.add(totals.joined())
-            del totals  # before the next are made
-        return whole.summary(scores)
+        return summarise(given, parts, start, session.threads, session.progress.update)
+
+
+def summarise(
+    given: Answers,
+    splits: int,
+    seed: int | None,
+    threads: int,
+    tell: Callable[[float, float], None],
+) -> InceptionScore:
+    """Reduce answers to the metric.
+
+    Parameters
+    ----------
+    given : Answers
+        Of all rows.
+    splits : int
+        At most as many as rows.
+    seed : int or None
+        See `inception_score`.
+    threads : int
+        Number of threads.
+    tell : callable
+        Takes the number of rows that were added, and 1.0, some times a second.
+
+    Returns
+    -------
+    InceptionScore
+        See `inception_score`.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or a row holds no probabilities.
+    """
+    n, classes = given.rows.shape
+    labels = answers.splits_of(np.arange(n), n, splits)
+    if seed is not None:
+        labels[np.random.default_rng(seed).permutation(n)] = labels.copy()
+    whole = Totals(0, 1, classes)
+    scores: list[float] = []
+    together = _together(splits, classes)
+    for first in range(0, splits, together):
+        totals = Totals(first, min(together, splits - first), classes)
+        chosen = None
+        if together < splits:
+            chosen = np.flatnonzero((labels >= first) & (labels < first + together))
+        answers.add_up(given, labels, chosen, totals, threads, tell)
+        scores += totals.scores()
+        whole.add(totals.joined())
+        del totals  # before the next are made
+    return whole.summary(scores)
+
+
+def _together(splits: int, classes: int) -> int:
+    """Return how many splits are summed at a time."""
+    return min(splits, max(1, answers.TOTALS_BYTES // (16 * (classes + 1))))
 
 
 class InceptionScoreState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fastgen import polar
 from fastgen._errors import fail
 from fastgen.backend import require_cpu
 from fastgen.results import MatrixSqrt
@@ -68,8 +69,6 @@ def matrix_sqrt(a: object, method: str = "auto", *, device: object = None) -> Ma
            [1., 2.]])
     """
     _check_method(method)
-    from fastgen import polar  # most programs never get here
-
     xp, matrix = polar.as_device_matrix(_NAME, "a", a)
     d, columns = matrix.shape
     if d != columns:
