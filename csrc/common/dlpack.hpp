@@ -1,5 +1,5 @@
-// The memory layout of DLPack's exchange structs (specification version 0.8, unversioned capsule
-// "dltensor"), declared from its documentation; only what a CPU import reads.
+// The memory layout of DLPack's exchange structs (specification versions 0.8, capsule "dltensor", and
+// 1.x, capsule "dltensor_versioned"), declared from its documentation; only what an import reads.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,8 @@
 namespace fastgen {
 
 constexpr std::int32_t kDLCPU = 1;
-constexpr std::uint8_t kDLBfloat = 4;
+constexpr std::uint8_t kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLComplex = 5,
+                       kDLBool = 6;
 
 struct DLDevice {
   std::int32_t device_type;
@@ -34,6 +35,19 @@ struct DLManagedTensor {
   DLTensor tensor;
   void* manager;
   void (*deleter)(DLManagedTensor*);
+};
+
+struct DLPackVersion {
+  std::uint32_t major;
+  std::uint32_t minor;
+};
+
+struct DLManagedTensorVersioned {
+  DLPackVersion version;  // another major number: nothing below can be relied on
+  void* manager;
+  void (*deleter)(DLManagedTensorVersioned*);
+  std::uint64_t flags;
+  DLTensor tensor;
 };
 
 }  // namespace fastgen

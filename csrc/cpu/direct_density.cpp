@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "common/bandwidths.hpp"
 #include "common/check.hpp"
-#include "cpu/bandwidths.hpp"
 
 namespace fastgen::cpu {
 

@@ -5,30 +5,11 @@
 #include <utility>
 
 #include "common/check.hpp"
+#include "common/limbs.hpp"
 
 namespace fastgen::cpu {
 
 namespace {
-
-// Squares of values beyond this would leave float64.
-constexpr double kLargestValue = 0x1p480;
-
-// The grid of sums whose terms, sums of runs, are at most `bound`: 2^37 units.
-double grid(double bound) {
-  if (!(bound > 0)) return 1.0;
-  int exponent = 0;
-  std::frexp(bound, &exponent);
-  return std::ldexp(1.0, std::min(37 - exponent, 1000));
-}
-
-// The same for a total of at most `total`, which has to stay below 2^62 units.
-double grid(double bound, double total) { return std::min(grid(bound), grid(total) * 0x1p24); }
-
-double from_limbs(std::int64_t high, std::int64_t low, double scale) {
-  __extension__ using Wide = __int128;
-  const Wide whole = static_cast<Wide>(high) * (std::int64_t{1} << 37) + low;
-  return static_cast<double>(whole) * 0x1p-37 / scale;
-}
 
 void add(std::int64_t& total, std::int64_t value) {
   __atomic_fetch_add(&total, value, __ATOMIC_RELAXED);
@@ -37,7 +18,7 @@ void add(std::int64_t& total, std::int64_t value) {
 // For totals of more tiles than a low limb has room for.
 void add_carried(std::int64_t& high, std::int64_t& low, std::int64_t tile_high,
                  std::int64_t tile_low) {
-  constexpr std::int64_t kCarry = std::int64_t{1} << 37;
+  constexpr std::int64_t kCarry = std::int64_t{1} << kLimbBits;
   const std::int64_t rest = (tile_low % kCarry + kCarry) % kCarry;
   add(high, tile_high + (tile_low - rest) / kCarry);
   add(low, rest);
@@ -71,7 +52,7 @@ KernelSums::KernelSums(const RowView& x, const RowView* y,
   FASTGEN_CHECK(!labels || (!subsets.x && y && options.within));
   options_.within = options.within || !y;
   for (int s = 0; s < rows_.sets(); ++s) {
-    const std::int64_t n = rows_.rows(s).n, size = subset_size(s);
+    const std::int64_t n = rows_.rows(s).n, size = s == 0 ? subsets_.x_size : subsets_.y_size;
     const std::int64_t* index = s == 0 ? subsets_.x : subsets_.y;
     FASTGEN_CHECK(size >= 1 && (index || (size == n && subsets.count == 1)));
     for (std::int64_t i = 0; index && i < subsets.count * size; ++i) {
@@ -90,15 +71,19 @@ double KernelSums::advance(double seconds) {
     if (!rows_.advance(deadline)) return 0.0;
     if (zero_row(0) >= 0 || zero_row(1) >= 0) {
       phase_ = Phase::done;
-    } else if (!resolve_terms()) {
-      rows_.use_float64();
-      return 0.0;
-    } else if (overflow_) {
-      phase_ = Phase::done;
     } else {
-      lay_out();
-      set_grids();
-      next_stage();
+      resolved_ = resolve_kernels(kernels_, rows_.data(), rows_.sets(), rows_.float64());
+      if (resolved_.needs_float64) {
+        rows_.use_float64();
+        return 0.0;
+      }
+      if (overflow()) {
+        phase_ = Phase::done;
+      } else {
+        lay_out();
+        set_grids();
+        next_stage();
+      }
     }
   }
   while (!done()) {
@@ -110,57 +95,20 @@ double KernelSums::advance(double seconds) {
     if (!finished) break;
     if (packing) {
       phase_ = Phase::tiles;
-      tasks_.reset(static_cast<std::int64_t>(pairs_.size()));
+      tasks_.reset(static_cast<std::int64_t>(walk_.pairs().size()));
     } else {
       next_stage();
     }
   }
   if (done()) return 1.0;
-  double stage = 0;
-  if (phase_ == Phase::tiles) {
-    const std::int64_t dealt = std::min(tasks_.next.load(), tasks_.count);
-    for (std::int64_t i = 0; i < dealt; ++i) stage += cost(pairs_[i]);
-  }
-  return std::min((done_pairs_ + stage) / total_pairs_, 1.0 - 1e-9);
-}
-
-bool KernelSums::resolve_terms() {
-  terms_.clear();
-  distances_.clear();
-  look_.clear();
-  const SumData& data = rows_.data();
-  overflow_ = !std::isfinite(data.mean_square);
-  for (const std::vector<KernelTerm>& kernel : kernels_) {
-    std::vector<SumTerm> terms;
-    bool distances = false, look = false;
-    for (const KernelTerm& given : kernel) {
-      terms.push_back(resolve_term(given, data));
-      const SumTerm& term = terms.back();
-      if (!rows_.float64() && needs_float64(term, data)) return false;
-      distances = distances || needs_distances(term);
-      look = look || needs_look(term, data, rows_.float64());
-    }
-    for (int s = 0; s < rows_.sets(); ++s) {
-      for (int t = 0; t < rows_.sets(); ++t) {
-        overflow_ = overflow_ || !(largest_value(terms, s, t) < kLargestValue);
-      }
-    }
-    terms_.push_back(std::move(terms));
-    distances_.push_back(distances);
-    look_.push_back(look);
-  }
-  return true;
-}
-
-std::int64_t KernelSums::part_begin(std::int64_t subset, int set) const {
-  return subset * subset_slots_ + (set == 0 ? 0 : blocks_of(subsets_.x_size, kRun) * kRun);
+  const std::int64_t dealt = std::min(tasks_.next.load(), tasks_.count);
+  return std::min(walk_.fraction(phase_ == Phase::tiles ? dealt : 0), 1.0 - 1e-9);
 }
 
 // Gives every row of every subset its slot, and divides slots into blocks and windows.
 void KernelSums::lay_out() {
-  subset_slots_ = 0;
-  for (int s = 0; s < rows_.sets(); ++s) subset_slots_ += blocks_of(subset_size(s), kRun) * kRun;
-  slots_ = subsets_.count * subset_slots_;
+  walk_ = SumWalk(subsets_, rows_.sets(), options_.within, kRun);
+  slots_ = walk_.slots();
   row_.assign(slots_, nullptr);
   factor_.assign(slots_, 0.0);
   square_.assign(slots_, 0.0);
@@ -168,16 +116,12 @@ void KernelSums::lay_out() {
   spread_.assign(slots_, 1.0f);
   labels_.assign(static_cast<std::size_t>(label_count_) * slots_, 0);
 
-  const auto [rows, bytes] = rows_.packed_block(options_.block, kRun);
-  block_bytes_ = bytes;
-
   for (std::int64_t g = 0; g < subsets_.count; ++g) {
     std::int64_t pooled = 0;
     for (int s = 0; s < rows_.sets(); ++s) {
-      const std::int64_t* index = s == 0 ? subsets_.x : subsets_.y;
-      const std::int64_t size = subset_size(s), begin = part_begin(g, s);
+      const std::int64_t size = walk_.subset_size(s), begin = walk_.part_begin(g, s);
       for (std::int64_t i = 0; i < size; ++i) {
-        const std::int64_t row = index ? index[g * size + i] : i, slot = begin + i;
+        const std::int64_t row = walk_.row(g, s, i), slot = begin + i;
         row_[slot] = rows_.rows(s).row(row);
         factor_[slot] = rows_.factor(s, row);
         square_[slot] = rows_.square(s, row);
@@ -189,54 +133,33 @@ void KernelSums::lay_out() {
         std::copy_n(from, size, labels_.data() + l * slots_ + begin);
       }
       pooled += size;
-      for (std::int64_t i = 0; i < size; i += rows) {
-        blocks_.push_back({begin + i, static_cast<int>(std::min(rows, size - i)), s, g});
-      }
     }
   }
-  const std::int64_t count = static_cast<std::int64_t>(blocks_.size());
-  window_ = std::min(count, std::max<std::int64_t>(1, kWindowBytes / block_bytes_));
-  // Whole subsets where they fit: then no window meets another.
-  const std::int64_t of_subset = count / subsets_.count;
-  if (window_ > of_subset) window_ -= window_ % of_subset;
-  packed_[0].reset_unset(window_ * block_bytes_);
-  if (window_ < count && window_ % of_subset != 0) packed_[1].reset_unset(window_ * block_bytes_);
-  const double x = static_cast<double>(subsets_.x_size);
-  const double y = rows_.sets() == 2 ? static_cast<double>(subsets_.y_size) : 0.0;
-  total_pairs_ = (options_.within ? 0.5 * (x * x + y * y) : 0.0) + x * y;
-  total_pairs_ *= static_cast<double>(subsets_.count);
-}
-
-// Bound on a kernel's values for a row of such numbers and any row of the set `other`.
-double KernelSums::largest_value(const std::vector<SumTerm>& terms, double square, double along,
-                                 int other) const {
-  double bound = 0;
-  for (const SumTerm& term : terms) bound += term_bound(term, square, along, rows_.data(), other);
-  return bound;
-}
-
-// The same for any row of a set.
-double KernelSums::largest_value(const std::vector<SumTerm>& terms, int set, int other) const {
-  return largest_value(terms, rows_.data().peak_square[set], rows_.data().peak_along[set], other);
+  const auto [rows, bytes] = rows_.packed_block(options_.block, kRun);
+  block_bytes_ = bytes;
+  walk_.divide(rows, kWindowBytes / block_bytes_);
+  packed_[0].reset_unset(walk_.window() * block_bytes_);
+  if (walk_.windows_meet()) packed_[1].reset_unset(walk_.window() * block_bytes_);
 }
 
 void KernelSums::set_grids() {
-  for (const std::vector<SumTerm>& terms : terms_) {
+  const SumData& data = rows_.data();
+  for (const ResolvedKernel& kernel : resolved_.kernels) {
     Totals totals;
     totals.scale.assign(slots_, 1.0);
     double largest = 0;
     for (int s = 0; s < rows_.sets(); ++s) {
-      each_slot(s, [&](std::int64_t slot) {
+      walk_.each_slot(s, [&](std::int64_t slot) {
         double bound = 0;
         for (int t = 0; t < rows_.sets(); ++t) {
-          bound = std::max(bound, largest_value(terms, square_[slot], along_[slot], t));
+          bound = std::max(bound, kernel.largest(square_[slot], along_[slot], data, t));
         }
         totals.scale[slot] = grid(kRun * bound);
       });
       for (int t = s; t < rows_.sets(); ++t) {
-        const double value = largest_value(terms, s, t), run = 2.0 * kRun * value * value;
-        const double runs = static_cast<double>(subset_size(s)) *
-                            static_cast<double>(blocks_of(subset_size(t), kRun));
+        const double value = kernel.largest(data, s, t), run = 2.0 * kRun * value * value;
+        const double runs = static_cast<double>(walk_.subset_size(s)) *
+                            static_cast<double>(blocks_of(walk_.subset_size(t), kRun));
         totals.square_scale[s + t] = grid(run, run * runs);
         largest = std::max(largest, value);
       }
@@ -255,66 +178,22 @@ void KernelSums::set_grids() {
   }
 }
 
-// Whether block `a`, not after `b`, is to be multiplied with it.
-bool KernelSums::meet(const Block& a, const Block& b) const {
-  return a.subset == b.subset && (a.set != b.set || options_.within);
-}
-
-// Has a window packed, if it is not already, in the given place; returns where it is.
-int KernelSums::place_window(std::int64_t window, int place) {
-  for (int other = 0; other < 2; ++other) {
-    if (packed_window_[other] == window) return other;
-  }
-  packed_window_[place] = window;
-  const std::int64_t end =
-      std::min(static_cast<std::int64_t>(blocks_.size()), (window + 1) * window_);
-  for (std::int64_t b = window * window_; b < end; ++b) to_pack_.push_back({b, place});
-  return place;
-}
-
-// Products of a pair of blocks.
-double KernelSums::cost(const Pair& pair) const {
-  const double area = static_cast<double>(blocks_[pair.rows].count) *
-                      static_cast<double>(blocks_[pair.columns].count);
-  return pair.rows == pair.columns ? 0.5 * area : area;
-}
-
-// Lists the pairs of blocks of the next two windows that have any, and what must be packed for them.
+// The pairs of blocks of the next two windows, and what must be packed for them.
 void KernelSums::next_stage() {
-  const std::int64_t count = static_cast<std::int64_t>(blocks_.size());
-  const std::int64_t windows = blocks_of(count, window_);
-  for (const Pair& pair : pairs_) done_pairs_ += cost(pair);
-  pairs_.clear();
-  while (pairs_.empty()) {
-    ++column_window_;
-    const std::int64_t last = std::min(count, (row_window_ + 1) * window_) - 1;
-    if (column_window_ >= windows ||
-        blocks_[column_window_ * window_].subset > blocks_[last].subset) {
-      column_window_ = ++row_window_;
-    }
-    if (row_window_ >= windows) {
-      phase_ = Phase::done;
-      return;
-    }
-    const std::int64_t row_end = std::min(count, (row_window_ + 1) * window_);
-    const std::int64_t column_end = std::min(count, (column_window_ + 1) * window_);
-    for (std::int64_t a = row_window_ * window_; a < row_end; ++a) {
-      for (std::int64_t b = std::max(a, column_window_ * window_); b < column_end; ++b) {
-        if (meet(blocks_[a], blocks_[b])) pairs_.push_back({a, b});
-      }
-    }
+  if (!walk_.next_stage(1)) {
+    phase_ = Phase::done;
+    return;
   }
   // Small tiles last, so that no thread waits long for another.
-  std::stable_sort(pairs_.begin(), pairs_.end(),
-                   [&](const Pair& a, const Pair& b) { return cost(a) > cost(b); });
-  to_pack_.clear();
-  row_place_ = place_window(row_window_, 0);
-  column_place_ = place_window(column_window_, 1 - row_place_);
+  std::stable_sort(walk_.pairs().begin(), walk_.pairs().end(),
+                   [&](const SumWalk::Pair& a, const SumWalk::Pair& b) {
+                     return walk_.cost(a) > walk_.cost(b);
+                   });
   phase_ = Phase::pack;
-  tasks_.reset(static_cast<std::int64_t>(to_pack_.size()));
+  tasks_.reset(static_cast<std::int64_t>(walk_.to_pack().size()));
 }
 
-TileSide KernelSums::side(const Block& block) const {
+TileSide KernelSums::side(const SumWalk::Block& block) const {
   return {row_.data() + block.begin,
           factor_.data() + block.begin,
           rows_.rows(block.set).dtype,
@@ -325,18 +204,22 @@ TileSide KernelSums::side(const Block& block) const {
 }
 
 void KernelSums::pack_task(std::int64_t task) {
-  const Packing& packing = to_pack_[task];
-  rows_.kernels().pack(side(blocks_[packing.block]),
-                       packed_[packing.place].data() + packing.block % window_ * block_bytes_);
+  const SumWalk::Packing& packing = walk_.to_pack()[task];
+  rows_.kernels().pack(
+      side(walk_.blocks()[packing.block]),
+      packed_[packing.place].data() + packing.block % walk_.window() * block_bytes_);
 }
 
 void KernelSums::tile_task(int index, std::int64_t task) {
-  const Pair pair = pairs_[task];
-  const Block& rows = blocks_[pair.rows];
-  const Block& columns = blocks_[pair.columns];
+  const SumWalk::Pair pair = walk_.pairs()[task];
+  const SumWalk::Block& rows = walk_.blocks()[pair.rows];
+  const SumWalk::Block& columns = walk_.blocks()[pair.columns];
+  const auto packed = [&](int place, std::int64_t block) {
+    return packed_[place].data() + block % walk_.window() * block_bytes_;
+  };
   Worker& worker = *workers_[index];
-  const Tile tile{packed_[row_place_].data() + pair.rows % window_ * block_bytes_,
-                  packed_[column_place_].data() + pair.columns % window_ * block_bytes_,
+  const Tile tile{packed(walk_.row_place(), pair.rows),
+                  packed(walk_.column_place(), pair.columns),
                   rows.count,
                   columns.count,
                   d_,
@@ -348,18 +231,19 @@ void KernelSums::tile_task(int index, std::int64_t task) {
 
   std::int64_t* limbs = worker.limbs.data();
   std::int64_t* forms = limbs + 4 * kTile;
-  for (std::size_t k = 0; k < terms_.size(); ++k) {
+  for (std::size_t k = 0; k < totals_.size(); ++k) {
+    const ResolvedKernel& kernel = resolved_.kernels[k];
     Totals& totals = totals_[k];
     std::fill(forms, forms + 2 * label_count_, 0);
     SumTile sums{};
     sums.tile = &tile;
     sums.rows = side(rows);
     sums.columns = side(columns);
-    sums.terms = terms_[k].data();
-    sums.term_count = static_cast<int>(terms_[k].size());
+    sums.terms = kernel.terms.data();
+    sums.term_count = static_cast<int>(kernel.terms.size());
     sums.symmetric = rows.set == columns.set;
-    sums.distances = distances_[k] != 0;
-    sums.look = look_[k] != 0;
+    sums.distances = kernel.distances;
+    sums.look = kernel.look;
     sums.row_square = square_.data() + rows.begin;
     sums.column_square = square_.data() + columns.begin;
     sums.row_along = along_.data() + rows.begin;
@@ -401,33 +285,21 @@ void KernelSums::tile_task(int index, std::int64_t task) {
   }
 }
 
-// Calls value(slot) for the slots of a set, subset by subset.
-template <class Value>
-void KernelSums::each_slot(int set, Value&& value) const {
-  for (std::int64_t g = 0; g < subsets_.count; ++g) {
-    const std::int64_t begin = part_begin(g, set);
-    for (std::int64_t slot = begin; slot < begin + subset_size(set); ++slot) value(slot);
-  }
-}
-
 void KernelSums::row_sums(int kernel, int set, int other, double* out) const {
   const Totals& totals = totals_[kernel];
-  each_slot(set, [&](std::int64_t slot) {
+  walk_.each_slot(set, [&](std::int64_t slot) {
     const std::int64_t place = other * slots_ + slot;
     *out++ = from_limbs(totals.high[place], totals.low[place], totals.scale[slot]);
   });
 }
 
 void KernelSums::diagonal(int kernel, int set, double* out) const {
-  each_slot(set, [&](std::int64_t slot) { *out++ = totals_[kernel].diagonal[slot]; });
+  walk_.each_slot(set, [&](std::int64_t slot) { *out++ = totals_[kernel].diagonal[slot]; });
 }
 
 void KernelSums::shift(int kernel, int set, double* out) const {
-  each_slot(set, [&](std::int64_t slot) {
-    double sum = 0;
-    for (const SumTerm& term : terms_[kernel]) sum += term_shift(term, along_[slot]);
-    *out++ = sum;
-  });
+  walk_.each_slot(
+      set, [&](std::int64_t slot) { *out++ = resolved_.kernels[kernel].shift(along_[slot]); });
 }
 
 void KernelSums::squares(int kernel, int set, int other, double* out) const {

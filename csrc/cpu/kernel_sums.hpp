@@ -13,21 +13,15 @@
 #include <vector>
 
 #include "common/memory.hpp"
+#include "common/resolved_kernels.hpp"
 #include "common/rows.hpp"
+#include "common/sum_terms.hpp"
+#include "common/sum_walk.hpp"
 #include "cpu/kernels.hpp"
 #include "cpu/parallel.hpp"
 #include "cpu/sum_rows.hpp"
-#include "cpu/sum_terms.hpp"
 
 namespace fastgen::cpu {
-
-// Rows that meet each other: all of both sets, or some of each, many times.
-struct SumSubsets {
-  std::int64_t count;           // 1 for the full sample
-  std::int64_t x_size, y_size;  // rows of a subset
-  const std::int64_t* x;        // [count, x_size] row numbers; null: all rows in order
-  const std::int64_t* y;        // [count, y_size]
-};
 
 struct SumOptions {
   bool within;     // also each set against itself
@@ -50,7 +44,7 @@ class KernelSums {
   bool done() const { return phase_ == Phase::done; }
   std::int64_t zero_row(int set) const { return rows_.zero_row(set); }
   // Whether some kernel's values may be beyond 2^480: then there are no sums.
-  bool overflow() const { return overflow_; }
+  bool overflow() const { return resolved_.overflow; }
   bool float64() const { return rows_.float64(); }
 
   // Row sums of the rows of one set over the rows of another, [subsets, size of `set`].
@@ -64,15 +58,6 @@ class KernelSums {
  private:
   enum class Phase { rows, pack, tiles, done };
 
-  // Up to options.block slots of one set in one subset.
-  struct Block {
-    std::int64_t begin;
-    int count, set;
-    std::int64_t subset;
-  };
-  struct Pair {
-    std::int64_t rows, columns;  // blocks
-  };
   // Scratch of one thread; doubles, of which float32 uses the first half.
   struct Worker {
     AlignedBuffer<double> products, values, scratch, partials, run_sums;
@@ -88,23 +73,12 @@ class KernelSums {
     std::vector<double> diagonal;                        // [slots]
   };
 
-  std::int64_t subset_size(int set) const { return set == 0 ? subsets_.x_size : subsets_.y_size; }
-  std::int64_t part_begin(std::int64_t subset, int set) const;
-  bool resolve_terms();
   void lay_out();
-  double largest_value(const std::vector<SumTerm>& terms, double square, double along,
-                       int other) const;
-  double largest_value(const std::vector<SumTerm>& terms, int set, int other) const;
   void set_grids();
-  bool meet(const Block& a, const Block& b) const;
   void next_stage();
-  int place_window(std::int64_t window, int place);
-  double cost(const Pair& pair) const;
-  TileSide side(const Block& block) const;
+  TileSide side(const SumWalk::Block& block) const;
   void pack_task(std::int64_t task);
   void tile_task(int worker, std::int64_t task);
-  template <class Value>
-  void each_slot(int set, Value&& value) const;
 
   SumRows rows_;
   std::vector<std::vector<KernelTerm>> kernels_;
@@ -113,36 +87,22 @@ class KernelSums {
   int label_count_;
   SumOptions options_;
   std::int64_t d_;
-  bool overflow_ = false;
 
   Phase phase_ = Phase::rows;
   Tasks tasks_;
-  std::vector<std::vector<SumTerm>> terms_;  // by kernel
-  std::vector<char> distances_, look_;       // by kernel
-  std::vector<Totals> totals_;               // by kernel
+  ResolvedKernels resolved_;
+  std::vector<Totals> totals_;  // by kernel
   std::vector<std::unique_ptr<Worker>> workers_;
 
-  // By slot: every row of every subset has one; each set's begin at a multiple of kRun.
-  std::int64_t slots_ = 0, subset_slots_ = 0;
-  std::vector<const void*> row_;
+  SumWalk walk_;  // blocks of up to options.block slots; each set's begin at a multiple of kRun
+  std::int64_t slots_ = 0;
+  std::vector<const void*> row_;  // by slot, as what follows
   std::vector<double> factor_, square_, along_;
   std::vector<float> spread_;
   std::vector<std::int8_t> labels_;  // [labels, slots]
 
-  std::vector<Block> blocks_;
-  // Windows of blocks whose rows and columns are multiplied, each packed in one of two places.
-  std::int64_t window_ = 1, row_window_ = 0, column_window_ = -1;
-  std::int64_t packed_window_[2] = {-1, -1};
-  int row_place_ = 0, column_place_ = 0;
   std::int64_t block_bytes_ = 0;
-  AlignedBuffer<unsigned char> packed_[2];
-  struct Packing {
-    std::int64_t block;
-    int place;
-  };
-  std::vector<Packing> to_pack_;  // for this stage
-  std::vector<Pair> pairs_;       // of this stage
-  double total_pairs_ = 0, done_pairs_ = 0;
+  AlignedBuffer<unsigned char> packed_[2];  // windows of blocks
 };
 
 }  // namespace fastgen::cpu

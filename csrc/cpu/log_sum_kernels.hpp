@@ -6,12 +6,10 @@
 
 #include <cstdint>
 
+#include "common/rates.hpp"
 #include "common/rows.hpp"
 
 namespace fastgen::cpu {
-
-// A rate stands for exp(-rate ln 2 |x - y|^2); that of the bandwidth 1 is half of log2 e.
-constexpr double kLn2 = 0.69314718055994531, kHalfLog2E = 0.72134752044448170;
 
 // Samples of one block: [d][kSpan], feature by feature, with their weights; what is missing in the last
 // block weighs nothing. 512 samples of 16 features fill 32 KB of L1.
@@ -22,9 +20,6 @@ constexpr int kRowsAtOnce = 4;
 // Features up to which differences are taken; products are cheaper above, and their error smaller
 // than it is below.
 constexpr int kDirectFeatures = 16;
-// Bandwidths that may share one exponential, each the square of the one before. Its error doubles
-// with every square: 2^-22.5 becomes 2^-19.5.
-constexpr int kChain = 4;
 // Partial sums of one row and bandwidth.
 constexpr int kPartials = 8;
 // A squared distance that stands for no sample at all: the row itself, where it is left out.
@@ -77,12 +72,6 @@ struct Differences {
   int d;
   const void* columns;  // [d, kSpan]
   double* squares;      // out, [kRowsAtOnce, kSpan]
-};
-
-// A group of bandwidths that share an exponential: rates rate, 2 rate, ...
-struct RateGroup {
-  double rate;
-  int count;  // up to kChain
 };
 
 // What is known of one row: sums of w 2^(-rate (|x - y|^2 - anchor)).

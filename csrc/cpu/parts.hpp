@@ -1,5 +1,4 @@
-// Finds tight clusters in a sample of rows. Rows of one cluster are prepared around a centre of their
-// own: int8 then resolves the cluster's spread, not its distance from the rest (the ladder's middle rung).
+// Tight clusters of rows on the CPU (common/clusters.hpp says what they are for).
 #pragma once
 
 #include <cstdint>
@@ -16,8 +15,7 @@ std::vector<std::vector<double>> tight_cluster_centres(const RowView& view, cons
                                                        const std::vector<std::int32_t>& rows,
                                                        const std::vector<double>& centre);
 
-// The centre within reach of a row, as an index, or -1: closer than 0.45 of the row's own distance
-// from `centre`.
+// The nearest centre within reach of a row, as an index, or -1. `centre` is the mean of all rows.
 int nearest_cluster(const Kernels& kernels, const double* row, std::int64_t d,
                     const std::vector<std::vector<double>>& clusters,
                     const std::vector<double>& centre);

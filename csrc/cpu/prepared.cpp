@@ -193,7 +193,14 @@ void Prepared::finish_scan() {
   unit_ = largest > 0 ? std::ldexp(1.0, 40 - exponent) : 1.0;
   if (largest > 0 && largest < kSmallestSpread) path_ = Path::scan;
 
-  groups_ = group_identical(rows_, *kernels_, hashes_);
+  groups_ = group_identical(rows_.n, equal_hashes(hashes_),
+                            [&](const std::vector<Suspect>& suspects, std::vector<char>& same) {
+                              for (std::size_t i = 0; i < suspects.size(); ++i) {
+                                same[i] = kernels_->equal_rows(rows_.row(suspects[i].leader),
+                                                               rows_.row(suspects[i].row),
+                                                               rows_.dtype, d);
+                              }
+                            });
 }
 
 void Prepared::assign_rows(int worker, std::int64_t task) {

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "common/groups.hpp"
 #include "common/memory.hpp"
+#include "common/rotation.hpp"
 #include "common/rows.hpp"
-#include "cpu/groups.hpp"
 #include "cpu/kernels.hpp"
 #include "cpu/parallel.hpp"
-#include "cpu/rotation.hpp"
 
 namespace fastgen::cpu {
 

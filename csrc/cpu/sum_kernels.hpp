@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "common/rows.hpp"
+#include "common/sum_terms.hpp"
 
 namespace fastgen::cpu {
 
@@ -61,18 +62,6 @@ struct Expansion {
   double row_square;
   const double* column_squares;
   double* squares;  // out
-};
-
-enum class Shape : int { polynomial, gaussian, rational_quadratic, laplacian, energy };
-
-// A simple kernel in the engine's units, less h(x) + h(y) (kernel_sums.hpp).
-struct SumTerm {
-  Shape shape;
-  int degree;       // polynomial
-  bool less_one;    // h is 1/2: expm1 instead of exp
-  double scale;     // of the product, of the squared distance, or of the distance
-  double offset;    // polynomial: value at the centre, before the power
-  double exponent;  // rational quadratic
 };
 
 // Sums on a power-of-two grid, in two limbs: value = high / scale + low / (2^37 scale).

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "common/check.hpp"
+#include "common/sum_centre.hpp"
 
 namespace fastgen::cpu {
 
@@ -193,27 +195,10 @@ void SumRows::find_centre() {
     set.block_sum = set.block_low = set.block_high = {};
     rows += static_cast<double>(set.rows.n);
   }
-  mean_.assign(d_, 0.0);
-  std::vector<double> reach(d_);
-  double widest = 0;
-  for (std::int64_t i = 0; i < d_; ++i) {
-    const double mean = (y_given_ ? sums[0][i] + sums[1][i] : sums[0][i]) / rows;
-    mean_[i] = std::max(low[i], std::min(high[i], mean));  // rounding may lead out
-    reach[i] = std::max(high[i] - mean_[i], mean_[i] - low[i]);
-    widest = std::max(widest, reach[i]);
-  }
-  data_.unit = 1.0;
-  if (widest > 0) {
-    double square = 0;
-    for (const double r : reach) square += r / widest * (r / widest);
-    int exponent = 0, more = 0;
-    std::frexp(widest, &exponent);
-    std::frexp(std::sqrt(square), &more);
-    data_.unit = std::ldexp(1.0, std::min(reach_ - exponent - more, 1000));
-  }
-  // A large constant feature beside small ones, or a spread beyond float32's range.
-  float64_ = float64_ || data_.unit > 0x1p100 || data_.unit < 0x1p-100;
-  for (const double mean : mean_) float64_ = float64_ || std::fabs(mean) * data_.unit > 0x1p100;
+  SumCentre centre = fastgen::find_centre(sums, sets(), low, high, rows, reach_);
+  mean_ = std::move(centre.mean);
+  data_.unit = centre.unit;
+  float64_ = float64_ || centre.float64;
   for (int s = 0; s < sets(); ++s) {
     std::fill(sets_[s].factor.begin(), sets_[s].factor.end(), data_.unit);
   }

@@ -8,9 +8,9 @@
 
 #include "common/memory.hpp"
 #include "common/rows.hpp"
+#include "common/sum_terms.hpp"
 #include "cpu/kernels.hpp"
 #include "cpu/parallel.hpp"
-#include "cpu/sum_terms.hpp"
 
 namespace fastgen::cpu {
 

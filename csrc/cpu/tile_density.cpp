@@ -5,8 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "common/bandwidths.hpp"
 #include "common/check.hpp"
-#include "cpu/bandwidths.hpp"
 
 namespace fastgen::cpu {
 

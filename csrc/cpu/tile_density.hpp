@@ -11,8 +11,8 @@
 #include <memory>
 #include <vector>
 
+#include "common/bandwidths.hpp"
 #include "common/memory.hpp"
-#include "cpu/bandwidths.hpp"
 #include "cpu/density_problem.hpp"
 #include "cpu/sum_rows.hpp"
 

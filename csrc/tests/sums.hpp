@@ -14,8 +14,6 @@
 
 namespace fastgen::test {
 
-using cpu::KernelTerm;
-using cpu::Shape;
 using KernelOf = std::vector<KernelTerm>;
 using Indices = std::vector<std::int64_t>;
 
@@ -77,9 +75,9 @@ inline SumResult run_sums(const cpu::Kernels& table, const Matrix& x, const Matr
   const auto size = [&](const Indices& chosen, std::int64_t n) {
     return chosen.empty() ? n : static_cast<std::int64_t>(chosen.size()) / count;
   };
-  const cpu::SumSubsets subsets{count, size(run.x, x.n), y ? size(run.y, y->n) : 0,
-                                run.x.empty() ? nullptr : run.x.data(),
-                                run.y.empty() ? nullptr : run.y.data()};
+  const SumSubsets subsets{count, size(run.x, x.n), y ? size(run.y, y->n) : 0,
+                           run.x.empty() ? nullptr : run.x.data(),
+                           run.y.empty() ? nullptr : run.y.data()};
   const int labels = static_cast<int>(static_cast<std::int64_t>(run.labels.size()) / pooled);
   const RowView rows = x.view(), others = y ? y->view() : RowView{};
   cpu::KernelSums engine(rows, y ? &others : nullptr, run.kernels, subsets,

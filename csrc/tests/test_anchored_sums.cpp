@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/bandwidths.hpp"
+#include "common/bandwidths.hpp"
 #include "cpu/log_sum_totals.hpp"
 #include "tests/check.hpp"
 #include "tests/log_sums.hpp"
@@ -19,7 +19,6 @@ namespace fastgen::test {
 namespace {
 
 using cpu::LogSumTotals;
-using cpu::RateGroup;
 
 template <class Real>
 std::string about(const cpu::Kernels& table) {
@@ -29,11 +28,11 @@ std::string about(const cpu::Kernels& table) {
 // Rates in order, each the double of the one before within a group, as many exponentials as asked for.
 void check_groups(const char* name, const Values& rates, std::size_t groups) {
   const About about(name);
-  const std::vector<RateGroup> got = cpu::group_rates(rates);
+  const std::vector<RateGroup> got = group_rates(rates);
   CHECK_EQUAL(got.size(), groups);
   std::size_t b = 0;
   for (const RateGroup& group : got) {
-    CHECK(1 <= group.count && group.count <= cpu::kChain);
+    CHECK(1 <= group.count && group.count <= kChain);
     for (int k = 0; k < group.count && b < rates.size(); ++k, ++b) {
       CHECK(std::fabs(std::ldexp(group.rate, k) / rates[b] - 1) <= 0x1p-42);
     }
@@ -49,18 +48,18 @@ Values geometric(double ratio, int count, double largest) {
 }
 
 void groups() {
-  constexpr std::size_t kFull = cpu::kChain;
+  constexpr std::size_t kFull = kChain;
   for (const double unit : {1.0, 1e-3, 1e6}) {
     for (const int count : {1, 2, 3, 4, 5, 8, 20}) {
       const About about("unit " + show(unit) + ", " + show(count) + " bandwidths");
       const std::size_t all = static_cast<std::size_t>(count);
-      check_groups("ratio sqrt 2", cpu::rates_of(geometric(std::sqrt(2.0), count, 3.7), unit),
+      check_groups("ratio sqrt 2", rates_of(geometric(std::sqrt(2.0), count, 3.7), unit),
                    (all + kFull - 1) / kFull);
-      check_groups("ratio 2", cpu::rates_of(geometric(2, count, 3.7), unit), all);
-      check_groups("ratio 1.1", cpu::rates_of(geometric(1.1, count, 3.7), unit), all);
+      check_groups("ratio 2", rates_of(geometric(2, count, 3.7), unit), all);
+      check_groups("ratio 1.1", rates_of(geometric(1.1, count, 3.7), unit), all);
       check_groups("hardly sqrt 2",
-                   cpu::rates_of(geometric(std::sqrt(2.0) * (1 + 1e-9), count, 3.7), unit), all);
-      check_groups("equal", cpu::rates_of(Values(all, 0.8), unit), all);
+                   rates_of(geometric(std::sqrt(2.0) * (1 + 1e-9), count, 3.7), unit), all);
+      check_groups("equal", rates_of(Values(all, 0.8), unit), all);
     }
   }
   check_groups("twice each", {1, 1, 2, 2}, 3);
@@ -71,7 +70,7 @@ void groups() {
 void rates() {
   for (const double unit : {1.0, 0x1p-40, 0x1p30}) {
     const Values bandwidths = {1e5, 3, 0.2, 1e-7};
-    const Values rates = cpu::rates_of(bandwidths, unit);
+    const Values rates = rates_of(bandwidths, unit);
     for (std::size_t b = 0; b < bandwidths.size(); ++b) {
       const Long width = static_cast<Long>(bandwidths[b]) * unit;
       CHECK(std::fabs(rates[b] * kLn2 * 2 * width * width - 1) <= 0x1p-51L);
@@ -80,13 +79,12 @@ void rates() {
   // However narrow and wide: in order, above 0, and past the limit where they leave float64.
   const Values largest = {1e300, 1e200, 1, 1e-200, 1e-300};
   for (const double unit : {1.0, 0x1p-1000, 0x1p1000}) {
-    const Values rates = cpu::rates_of(largest, unit);
+    const Values rates = rates_of(largest, unit);
     CHECK_EQUAL(rates.size(), largest.size());
     for (std::size_t b = 0; b < rates.size(); ++b) {
       CHECK(rates[b] > 0 && (b == 0 || rates[b] >= rates[b - 1]));
       const double width = largest[b] * unit;
-      CHECK(width > 1e-140 ? rates[b] < cpu::kFastestRate
-                           : width > 1e-160 || rates[b] > cpu::kFastestRate);
+      CHECK(width > 1e-140 ? rates[b] < kFastestRate : width > 1e-160 || rates[b] > kFastestRate);
     }
   }
 }
@@ -104,7 +102,7 @@ void accumulation() {
       Random random(factors.size() + weighted);
       Values rates;
       for (const double factor : factors) rates.push_back(0.37 * factor);
-      const std::vector<RateGroup> groups = cpu::group_rates(rates);
+      const std::vector<RateGroup> groups = group_rates(rates);
       // Blocks: their sizes, all multiples of 16, and where they begin.
       const std::vector<int> sizes = {16, kSpan, 48, 384, 16, 256, 32};
       const Values begins = {900, 350, 60, 61, 1e6, 59.5, 60};

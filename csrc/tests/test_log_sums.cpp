@@ -20,8 +20,6 @@
 namespace fastgen::test {
 namespace {
 
-using cpu::RateGroup;
-
 template <class Real>
 std::string about(const cpu::Kernels& table) {
   return std::string(table.name) + " " + kRealName<Real>;
@@ -90,12 +88,12 @@ void exponential() {
   for (const cpu::Kernels* table : all_kernels()) {
     const About name(about<Real>(*table));
     Random random(1);
-    Terms<Real> terms(*table, {{1, cpu::kChain}});
+    Terms<Real> terms(*table, {{1, kChain}});
     double worst = 0, share = 0;
     for (const double e : exponents<Real>(random, kMost)) {
       const std::vector<double> got = terms.of(e);
       Long relative = product_error<Real>(*table, e);
-      for (int k = 0; k < cpu::kChain; ++k) {
+      for (int k = 0; k < kChain; ++k) {
         const Long exponent = std::ldexp(static_cast<Long>(e), k);
         if (exponent > kMost) break;
         const Long want = std::exp2(-exponent);
@@ -104,7 +102,7 @@ void exponential() {
         if (k == 0 && e < 1) worst = std::max(worst, static_cast<double>(off));
         relative = 2.001L * relative + static_cast<Long>(kRounding<Real>);
       }
-      if (e == 0) CHECK_ARRAYS(got, std::vector<double>(cpu::kChain, 1.0));
+      if (e == 0) CHECK_ARRAYS(got, std::vector<double>(kChain, 1.0));
     }
     CHECK_AT_MOST(share, 1.0);
     std::printf("  %s: 2^%.2f, %.3f of the bound\n", about<Real>(*table).c_str(), std::log2(worst),
@@ -165,7 +163,7 @@ void far_out() {
         for (const double part : partials) look(part, kSpan * most);
         look(largest, most);
       }
-      Terms<Real> terms(*table, {{1, cpu::kChain}, {1e3, 1}, {1e6, 1}, {1e15, 1}});
+      Terms<Real> terms(*table, {{1, kChain}, {1e3, 1}, {1e6, 1}, {1e15, 1}});
       for (const double term : terms.of(std::ldexp(1 + random.uniform(), power))) look(term, most);
     }
     CHECK(fine);

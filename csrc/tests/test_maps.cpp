@@ -20,9 +20,6 @@
 namespace fastgen::test {
 namespace {
 
-using cpu::Shape;
-using cpu::SumTerm;
-
 // Wide enough that the four powers of a centred polynomial may cancel.
 #if defined(__x86_64__)
 __extension__ typedef __float128 Wide;

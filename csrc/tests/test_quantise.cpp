@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "common/rotation.hpp"
 #include "cpu/kernels.hpp"
-#include "cpu/rotation.hpp"
 #include "tests/check.hpp"
 #include "tests/rows.hpp"
 
@@ -15,7 +15,6 @@ namespace fastgen::test {
 namespace {
 
 using cpu::Kernels;
-using cpu::Rotation;
 
 double norm_of(const std::vector<double>& v) {
   long double sum = 0;

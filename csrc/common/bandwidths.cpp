@@ -1,9 +1,9 @@
-#include "cpu/bandwidths.hpp"
+#include "common/bandwidths.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace fastgen::cpu {
+namespace fastgen {
 
 std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit) {
   std::vector<double> rates;
@@ -34,4 +34,4 @@ std::vector<RateGroup> group_rates(const std::vector<double>& rates) {
   return groups;
 }
 
-}  // namespace fastgen::cpu
+}  // namespace fastgen

@@ -1,9 +1,9 @@
-#include "cpu/sum_terms.hpp"
+#include "common/sum_terms.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace fastgen::cpu {
+namespace fastgen {
 
 namespace {
 
@@ -117,4 +117,4 @@ double term_shift(const SumTerm& term, double along) {
   return term.less_one ? 0.5 : 0.0;
 }
 
-}  // namespace fastgen::cpu
+}  // namespace fastgen

@@ -1,12 +1,12 @@
 // A kernel in the sum engine's units: what is subtracted from it, how large it may become, and whether
 // float32 products tell enough about it. Pure arithmetic on a few numbers of the data.
+//
+// No standard headers: files compiled once per instruction set include this.
 #pragma once
 
-#include <vector>
+namespace fastgen {
 
-#include "cpu/sum_kernels.hpp"
-
-namespace fastgen::cpu {
+enum class Shape : int { polynomial, gaussian, rational_quadratic, laplacian, energy };
 
 // A simple kernel as the caller gives it; a kernel is a sum of these.
 struct KernelTerm {
@@ -14,6 +14,16 @@ struct KernelTerm {
   int degree;          // polynomial
   double scale;        // gamma; or the bandwidth, the length scale
   double coefficient;  // coef0; or alpha
+};
+
+// A simple kernel in the engine's units, less h(x) + h(y).
+struct SumTerm {
+  Shape shape;
+  int degree;       // polynomial
+  bool less_one;    // h is 1/2: expm1 instead of exp
+  double scale;     // of the product, of the squared distance, or of the distance
+  double offset;    // polynomial: value at the centre, before the power
+  double exponent;  // rational quadratic
 };
 
 // The data in the engine's units: z = unit x - centre.
@@ -43,4 +53,4 @@ double term_bound(const SumTerm& term, double square, double along, const SumDat
 // h(x).
 double term_shift(const SumTerm& term, double along);
 
-}  // namespace fastgen::cpu
+}  // namespace fastgen

@@ -3,12 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
-#include "common/rows.hpp"
-#include "cpu/kernels.hpp"
-
-namespace fastgen::cpu {
+namespace fastgen {
 
 struct Groups {
   std::vector<std::int32_t> first;     // [groups] smallest row of each group, ascending
@@ -21,8 +19,19 @@ struct Groups {
   bool distinct() const { return group_of.empty(); }
 };
 
-// `hashes` are those of Kernels::hash_row, one per row.
-Groups group_identical(const RowView& rows, const Kernels& kernels,
-                       const std::vector<std::uint64_t>& hashes);
+// A row, and an earlier one that it may be equal to.
+struct Suspect {
+  std::int32_t leader, row;
+};
 
-}  // namespace fastgen::cpu
+// Every row whose hash an earlier row has, with the first such row; ascending by row.
+std::vector<Suspect> equal_hashes(const std::vector<std::uint64_t>& hashes);
+
+// Sets same[i] to whether the two rows of suspects[i] are equal.
+using SameRows = std::function<void(const std::vector<Suspect>& suspects, std::vector<char>& same)>;
+
+// Groups of `n` rows, from those whose hashes agree (as equal_hashes gives them). `same` is asked
+// once, and once more for every further row value that shares another one's hash.
+Groups group_identical(std::int64_t n, std::vector<Suspect> suspects, const SameRows& same);
+
+}  // namespace fastgen

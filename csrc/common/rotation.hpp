@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace fastgen::cpu {
+namespace fastgen {
 
 class Rotation {
  public:
@@ -27,4 +27,4 @@ class Rotation {
   std::vector<std::int32_t> source_;
 };
 
-}  // namespace fastgen::cpu
+}  // namespace fastgen

@@ -3,9 +3,9 @@
 
 #include <vector>
 
-#include "cpu/log_sum_kernels.hpp"
+#include "common/rates.hpp"
 
-namespace fastgen::cpu {
+namespace fastgen {
 
 // Beyond this rate a bandwidth is too narrow for the rows: exponents would leave float64.
 constexpr double kFastestRate = 0x1p990;
@@ -16,4 +16,4 @@ std::vector<double> rates_of(const std::vector<double>& bandwidths, double unit)
 // Rates that double from one to the next share a group, up to kChain of them.
 std::vector<RateGroup> group_rates(const std::vector<double>& rates);
 
-}  // namespace fastgen::cpu
+}  // namespace fastgen

@@ -1,8 +1,8 @@
-#include "cpu/rotation.hpp"
+#include "common/rotation.hpp"
 
 #include <cmath>
 
-namespace fastgen::cpu {
+namespace fastgen {
 
 Rotation::Rotation(std::int64_t d) : d_(d), depth_((d + 63) / 64 * 64), block_(64) {
   while (depth_ % (2 * block_) == 0) block_ *= 2;
@@ -51,4 +51,4 @@ std::vector<double> Rotation::apply(const std::vector<double>& v) const {
   return z;
 }
 
-}  // namespace fastgen::cpu
+}  // namespace fastgen
