@@ -1,7 +1,9 @@
-"""Check the direction of the C++ includes: common <- cpu <- bindings (csrc/README.md says why).
+"""Check the direction of the C++ includes (csrc/README.md says why).
 
-Files compiled once per instruction set (`target_*.cpp`, `*-inl.hpp` and what they include) may not
-reach headers whose inline functions would become weak symbols shared between instruction sets.
+common <- cpu <- bindings, common <- cuda <- bindings/cuda. Files of csrc/cpu that are compiled once
+per instruction set (`target_*.cpp`, `*-inl.hpp` and what they include) may not reach headers whose
+inline functions would become weak symbols shared between instruction sets. Kernel sources may use
+only what the host emulator has as well.
 """
 
 from __future__ import annotations
@@ -10,12 +12,26 @@ import re
 import sys
 from pathlib import Path
 
+SOURCES = (".cpp", ".hpp", ".cu", ".cuh")
 PYTHON = r"Python\.h|pybind11/"
+# By folder; the innermost that has an entry counts.
 FORBIDDEN = {
-    "common": rf"(cpu|cuda|bindings|tests)/|{PYTHON}",
-    "cpu": rf"(cuda|bindings|tests)/|{PYTHON}",
-    "cuda": rf"(cpu|bindings|tests)/|{PYTHON}",
+    "common": rf"(cpu|cuda|emulator|bindings|tests)/|{PYTHON}",
+    "cpu": rf"(cuda|emulator|bindings|tests)/|{PYTHON}",
+    "cuda": rf"(cpu|emulator|bindings|tests)/|{PYTHON}",
+    "emulator": rf"(common|cpu|cuda|bindings|tests)/|{PYTHON}",
+    "bindings": r"(cuda|emulator|tests)/",
+    "bindings/cuda": r"(cpu|emulator|tests)/",
     "tests": rf"bindings/|{PYTHON}",
+}
+# The two places where csrc/cuda meets the emulator.
+DOORS = ("cuda/gpu.hpp", "cuda/ptx.cuh")
+# What the emulator does not know.
+NOT_EMULATED = {
+    r"\b__shared__\b": "shared memory other than shared_memory()",
+    r"\basm\b": "instructions, which belong into ptx.cuh",
+    r"<<<": "a launch other than launch()",
+    r'#\s*include\s*[<"](thrust|cub|cute|cutlass|cooperative_groups|mma\.h)': "a kernel library",
 }
 SHARED_INLINE = (
     r"(algorithm|any|array|condition_variable|deque|filesystem|forward_list|fstream|functional|"
@@ -42,18 +58,31 @@ def reached(path: Path, root: Path, seen: set[Path]) -> list[tuple[Path, str]]:
     return found
 
 
+def forbidden(path: Path) -> str | None:
+    """Return what a file (relative to csrc) may not include, as a regular expression."""
+    if path.as_posix() in DOORS:
+        return None
+    return next((FORBIDDEN[p.as_posix()] for p in path.parents if p.as_posix() in FORBIDDEN), None)
+
+
 def violations(root: Path) -> list[str]:
     """Return one line per include that points the wrong way."""
     wrong = set()
-    for path in sorted(p.resolve() for p in root.rglob("*.[ch]pp")):
-        folder = path.relative_to(root.resolve()).parts[0]
+    root = root.resolve()
+    for path in sorted(p for p in root.rglob("*") if p.suffix in SOURCES):
+        inside = path.relative_to(root)
+        rule = forbidden(inside)
         for name in includes(path):
-            if folder in FORBIDDEN and re.match(rf"(\.\./)*({FORBIDDEN[folder]})", name):
-                wrong.add(f"{path}: {folder} may not include {name}")
-        if path.name.startswith("target_") or path.name.endswith("-inl.hpp"):
+            if rule and re.match(rf"(\.\./)*({rule})", name):
+                wrong.add(f"{path}: {inside.parent.as_posix()} may not include {name}")
+        if inside.parts[0] == "cpu" and re.match(r"target_|.*-inl\.hpp$", path.name):
             for owner, name in reached(path, root, set()):
                 if re.match(SHARED_INLINE, name):
                     wrong.add(f"{owner}: {path.name} is compiled per target, {name} is not for it")
+        if inside.parts[0] == "cuda" and path.name != "ptx.cuh":
+            text = re.sub(r"//.*", "", path.read_text("utf-8"))
+            found = [what for sign, what in NOT_EMULATED.items() if re.search(sign, text)]
+            wrong |= {f"{path}: has {what}" for what in found}
     return sorted(wrong)
 
 

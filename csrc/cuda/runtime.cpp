@@ -1,0 +1,328 @@
+// Devices, streams and memory: CUDA's errors become exceptions with a sentence in them.
+#include "cuda/runtime.hpp"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+
+namespace fastgen::cuda {
+namespace {
+
+constexpr int kMostDevices = 64;
+
+// Freed memory that a pool keeps when its stream is waited for. The engines wait once per batch,
+// and take their scratch anew each time: mapping it again would cost about 0.1 ms per 64 MB, a fair
+// part of a batch. 256 MB is all the scratch that they may have beside O(n) bytes, and the most
+// that others (PyTorch's allocator, say) miss while this process computes nothing here.
+constexpr std::uint64_t kKeptBytes = std::uint64_t{256} << 20;
+
+// The kernel that was launched last on each device.
+std::array<std::atomic<const char*>, kMostDevices> last_launches{};
+
+std::atomic<const char*>* last_launch(int device) {
+  return device >= 0 && device < kMostDevices ? &last_launches[static_cast<std::size_t>(device)]
+                                              : nullptr;
+}
+
+std::string device_text(int device) {
+  cudaDeviceProp properties;
+  std::string text = "device " + std::to_string(device);
+  if (cudaGetDeviceProperties(&properties, device) == cudaSuccess) {
+    text += std::string(" (") + properties.name + ")";
+  }
+  return text;
+}
+
+std::string megabytes(std::int64_t bytes) {
+  char text[48];
+  const double size = static_cast<double>(bytes) / 1e6;
+  std::snprintf(text, sizeof(text), size < 10 ? "%.1f MB" : "%.0f MB", size);
+  return text;
+}
+
+// A pool of our own on every device: the process's default pool, which others may use, stays as it
+// is.
+struct Pools {
+  std::mutex mutex;
+  std::array<cudaMemPool_t, kMostDevices> pools{};
+};
+Pools& pools() {
+  static Pools& all = *new Pools;  // outlives the driver's own clean-up at exit
+  return all;
+}
+
+// Null where the device has none (some virtual GPUs): then memory is taken and given back
+// synchronously.
+cudaMemPool_t pool_of(int device) {
+  Pools& all = pools();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  cudaMemPool_t& pool = all.pools.at(static_cast<std::size_t>(device));
+  if (pool) return pool;
+  int supported = 0;
+  check(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device),
+        "cudaDeviceGetAttribute");
+  if (!supported) return nullptr;
+  cudaMemPoolProps properties = {};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.handleTypes = cudaMemHandleTypeNone;
+  properties.location.type = cudaMemLocationTypeDevice;
+  properties.location.id = device;
+  cudaMemPool_t made = nullptr;
+  check(cudaMemPoolCreate(&made, &properties), "cudaMemPoolCreate");
+  std::uint64_t kept = kKeptBytes;
+  check(cudaMemPoolSetAttribute(made, cudaMemPoolAttrReleaseThreshold, &kept),
+        "cudaMemPoolSetAttribute");
+  pool = made;
+  return pool;
+}
+
+cudaError_t allocate(void** data, std::int64_t bytes, cudaMemPool_t pool, const Stream& stream) {
+  const auto size = static_cast<std::size_t>(bytes);
+  return pool ? cudaMallocFromPoolAsync(data, size, pool, stream.handle()) : cudaMalloc(data, size);
+}
+
+// What other streams and the pool hold on to comes free.
+void give_back(cudaMemPool_t pool) {
+  cudaGetLastError();  // or the next call would be blamed for this one
+  cudaDeviceSynchronize();
+  if (pool) cudaMemPoolTrimTo(pool, 0);
+}
+
+// Whether this process has used the device: making it current would create its context, some 500 MB
+// of its memory, in every process of a machine that meant to use another one.
+bool has_context(int device) {
+  using GetState = int (*)(int device, unsigned* flags, int* active);  // of the driver; 0: success
+  static const GetState get_state = [] {
+    void* found = nullptr;
+    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
+    const char* const name = "cuDevicePrimaryCtxGetState";
+#if CUDART_VERSION >= 12050
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion(name, &found, 7000, cudaEnableDefault, &result);
+#else
+    const cudaError_t status = cudaGetDriverEntryPoint(name, &found, cudaEnableDefault, &result);
+#endif
+    const bool usable = status == cudaSuccess && result == cudaDriverEntryPointSuccess;
+    return usable ? reinterpret_cast<GetState>(found) : nullptr;
+  }();
+  unsigned flags = 0;
+  int active = 0;
+  return !get_state || get_state(device, &flags, &active) != 0 || active != 0;
+}
+
+void make_current_again(int device) {
+  if (has_context(device)) cudaSetDevice(device);
+}
+
+// Whether a copy from this host memory is still going on when the call returns.
+bool is_page_locked(const void* host) {
+  cudaPointerAttributes attributes;
+  if (cudaPointerGetAttributes(&attributes, host) != cudaSuccess) {
+    cudaGetLastError();
+    return true;
+  }
+  return attributes.type != cudaMemoryTypeUnregistered;
+}
+
+void copy(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
+          const Stream& stream) {
+  if (bytes == 0) return;
+  const CurrentDevice current(stream.device());
+  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream.handle()),
+        "cudaMemcpyAsync");
+}
+
+}  // namespace
+
+void note_launch(const char* name, int device) {
+  if (auto* last = last_launch(device)) last->store(name, std::memory_order_relaxed);
+}
+
+void check(cudaError_t status, const char* what) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  int device = 0;
+  const bool known = cudaGetDevice(&device) == cudaSuccess;
+  std::string message = std::string(what) + " failed";
+  if (known) message += " on " + device_text(device);
+  message += std::string(": ") + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")";
+  if (status == cudaErrorMemoryAllocation) throw OutOfMemory(message);
+  // The call that reports a failed kernel is not the one that launched it.
+  const auto* last = known ? last_launch(device) : nullptr;
+  const char* kernel = last ? last->load(std::memory_order_relaxed) : nullptr;
+  if (kernel && std::strcmp(kernel, what) != 0) {
+    message += std::string("; the last kernel launched there was ") + kernel;
+  }
+  throw CudaError(message);
+}
+
+namespace {
+
+std::vector<DeviceInfo> find_devices() {
+  std::vector<DeviceInfo> found;
+  int count = 0;
+  if (cudaGetDeviceCount(&count) != cudaSuccess) {
+    cudaGetLastError();
+    return found;
+  }
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) {
+      cudaGetLastError();
+      continue;
+    }
+    if (properties.major < 8) continue;
+    found.push_back({i, properties.name, properties.major, properties.minor,
+                     static_cast<std::int64_t>(properties.totalGlobalMem),
+                     properties.multiProcessorCount});
+  }
+  return found;
+}
+
+}  // namespace
+
+std::vector<DeviceInfo> devices() {
+  // Asking takes milliseconds a device. They do not change, but where there are none a driver may yet
+  // come.
+  static std::mutex& mutex = *new std::mutex;
+  static std::vector<DeviceInfo>& known = *new std::vector<DeviceInfo>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (known.empty()) known = find_devices();
+  return known;
+}
+
+CurrentDevice::CurrentDevice(int device) {
+  check(cudaGetDevice(&before_), "cudaGetDevice");
+  if (before_ != device) {
+    check(cudaSetDevice(device), "cudaSetDevice");
+  } else {
+    before_ = -1;  // nothing to restore
+  }
+}
+CurrentDevice::~CurrentDevice() {
+  if (before_ >= 0) make_current_again(before_);
+}
+
+Stream::Stream(int device, std::uintptr_t handle, std::shared_ptr<void> owner)
+    : device_(device), handle_(reinterpret_cast<cudaStream_t>(handle)), owned_(std::move(owner)) {}
+
+Stream Stream::make(int device) {
+  const CurrentDevice current(device);
+  cudaStream_t handle = nullptr;
+  check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  Stream stream(device, reinterpret_cast<std::uintptr_t>(handle));
+  stream.owned_ = std::shared_ptr<void>(handle, [](void* owned) {
+    cudaStreamDestroy(static_cast<cudaStream_t>(owned));  // its work goes on to the end
+  });
+  return stream;
+}
+
+void Stream::synchronize() const {
+  const CurrentDevice current(device_);
+  check(cudaStreamSynchronize(handle_), "cudaStreamSynchronize");
+}
+
+DeviceMemory::DeviceMemory(std::int64_t bytes, const Stream& stream, const char* purpose) {
+  if (bytes == 0) return;
+  if (bytes < 0) throw CudaError(std::string("a negative size of memory for ") + purpose);
+  const CurrentDevice current(stream.device());
+  const cudaMemPool_t pool = pool_of(stream.device());
+  cudaError_t status = allocate(&data_, bytes, pool, stream);
+  if (status == cudaErrorMemoryAllocation) {
+    give_back(pool);
+    status = allocate(&data_, bytes, pool, stream);
+  }
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    data_ = nullptr;
+    throw OutOfMemory(std::string("out of memory for ") + purpose + ": needed " + megabytes(bytes) +
+                      " on " + device_text(stream.device()) + ", " +
+                      megabytes(free_memory(stream.device())) + " free");
+  }
+  check(status, pool ? "cudaMallocFromPoolAsync" : "cudaMalloc");
+  bytes_ = bytes;
+  pooled_ = pool != nullptr;
+  stream_ = std::make_shared<Stream>(stream);
+}
+
+DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(std::exchange(other.bytes_, 0)),
+      pooled_(other.pooled_),
+      stream_(std::move(other.stream_)) {}
+
+DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(pooled_, other.pooled_);
+  std::swap(stream_, other.stream_);
+  return *this;
+}
+
+DeviceMemory::~DeviceMemory() {
+  if (!data_) return;
+  // No exceptions from here: on a device that has failed nothing can be freed.
+  int before = 0;
+  if (cudaGetDevice(&before) != cudaSuccess) return;
+  const int device = stream_->device();
+  if (before != device) cudaSetDevice(device);
+  if (pooled_) {
+    cudaFreeAsync(data_, stream_->handle());
+  } else {
+    cudaFree(data_);  // waits for the device
+  }
+  cudaGetLastError();
+  if (before != device) make_current_again(before);
+}
+
+void fill_bytes(void* device, int byte, std::int64_t bytes, const Stream& stream) {
+  if (bytes == 0) return;
+  const CurrentDevice current(stream.device());
+  check(cudaMemsetAsync(device, byte, static_cast<std::size_t>(bytes), stream.handle()),
+        "cudaMemsetAsync");
+}
+
+void upload(void* device, const void* host, std::int64_t bytes, const Stream& stream) {
+  const CurrentDevice current(stream.device());
+  copy(device, host, bytes, cudaMemcpyHostToDevice, stream);
+  // From ordinary memory it has been read when the call returns, from page-locked memory it may
+  // not.
+  if (bytes && is_page_locked(host)) stream.synchronize();
+}
+
+void download(void* host, const void* device, std::int64_t bytes, const Stream& stream) {
+  copy(host, device, bytes, cudaMemcpyDeviceToHost, stream);
+  stream.synchronize();
+}
+
+void copy_on_device(void* to, const void* from, std::int64_t bytes, const Stream& stream) {
+  copy(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
+}
+
+int multiprocessors(int device) {
+  int count = 0;
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
+        "cudaDeviceGetAttribute");
+  return count;
+}
+
+std::int64_t free_memory(int device) {
+  const CurrentDevice current(device);
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  std::int64_t bytes = static_cast<std::int64_t>(free);
+  if (const cudaMemPool_t pool = pool_of(device)) {  // what our pool keeps is free to us
+    std::uint64_t reserved = 0, used = 0;
+    check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReservedMemCurrent, &reserved),
+          "cudaMemPoolGetAttribute");
+    check(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrUsedMemCurrent, &used),
+          "cudaMemPoolGetAttribute");
+    bytes += static_cast<std::int64_t>(reserved - std::min(used, reserved));
+  }
+  return bytes;
+}
+
+}  // namespace fastgen::cuda
