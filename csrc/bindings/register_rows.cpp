@@ -3,8 +3,8 @@
 #include <pybind11/pybind11.h>
 
 #include "bindings/arrays.hpp"
+#include "bindings/dlpack.hpp"
 #include "bindings/prepared.hpp"
-#include "common/dlpack.hpp"
 #include "cpu/dispatch.hpp"
 #include "cpu/row_checks.hpp"
 
@@ -13,8 +13,7 @@ namespace fastgen::bindings {
 namespace {
 
 py::array_t<float> bfloat16_to_float32(py::capsule capsule) {
-  FASTGEN_CHECK(std::string(capsule.name()) == "dltensor");
-  const DLTensor& tensor = static_cast<DLManagedTensor*>(capsule)->tensor;
+  const DLTensor& tensor = tensor_of(capsule);
   FASTGEN_CHECK(tensor.device.device_type == kDLCPU && tensor.ndim == 2);
   FASTGEN_CHECK(tensor.dtype.code == kDLBfloat && tensor.dtype.bits == 16 &&
                 tensor.dtype.lanes == 1);
