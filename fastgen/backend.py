@@ -1,8 +1,11 @@
-"""What the work runs on: the compiled module, its instruction set, threads and devices."""
+"""What the work runs on: the compiled modules, instruction set, threads and devices."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
+from typing import Any
 
 from fastgen._errors import BackendUnavailableError, fail
 from fastgen.plan import as_int
@@ -14,7 +17,85 @@ except ImportError as error:  # a source tree that was never built, or a broken 
     text = "fastgen: cannot load its compiled module; did you build it (pip install -e .)?"
     raise ImportError(f"{text} [{error}]", name="fastgen._core") from error
 
-__all__ = ["core", "info", "instruction_set", "require_cpu", "thread_count", "version"]
+__all__ = [
+    "core",
+    "cuda",
+    "gpus",
+    "info",
+    "instruction_set",
+    "require_cpu",
+    "thread_count",
+    "version",
+    "why_no_gpu",
+]
+
+# By name: the module that computes on GPUs, or why it cannot be loaded.
+_cuda_modules: dict[str, Any] = {}
+
+
+def _load_cuda() -> Any:
+    """Return the module, or the ImportError that tells why there is none."""
+    name = os.environ.get("FASTGEN_CUDA_MODULE") or "fastgen._cuda"
+    if name not in _cuda_modules:
+        try:
+            _cuda_modules[name] = importlib.import_module(name)
+        except ImportError as error:
+            _cuda_modules[name] = error
+    return _cuda_modules[name]
+
+
+def why_no_gpu() -> str:
+    """Say why this machine computes on no GPU.
+
+    Returns
+    -------
+    str
+        What is missing; empty where nothing is.
+    """
+    module = _load_cuda()
+    if isinstance(module, ModuleNotFoundError):
+        return "this build has no GPU backend: it was made without nvcc 12.4 or newer"
+    if isinstance(module, ImportError):
+        return f"the GPU backend cannot be loaded ({module})"
+    reason: str = module.why_no_device()
+    return f"no GPU can be used here: {reason}" if reason else ""
+
+
+def cuda() -> Any:
+    """Return the compiled module that computes on GPUs, loaded on first use.
+
+    Returns
+    -------
+    module
+        As ``fastgen/_cuda.pyi`` has it. The environment variable ``FASTGEN_CUDA_MODULE`` names
+        another one with the same contents.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If there is none.
+    """
+    module = _load_cuda()
+    if isinstance(module, ImportError):
+        raise BackendUnavailableError(why_no_gpu()) from module
+    return module
+
+
+def gpus() -> dict[int, str]:
+    """List the GPUs that can be used.
+
+    Returns
+    -------
+    dict of int to str
+        Names by CUDA's index; empty without a driver, or without the compiled module.
+    """
+    module = _load_cuda()
+    return {} if isinstance(module, ImportError) else _gpus_of(module)
+
+
+@functools.cache  # asking takes about a millisecond, and every call has to know
+def _gpus_of(module: Any) -> dict[int, str]:
+    return {int(device["index"]): str(device["name"]) for device in module.devices()}
 
 
 def instruction_set(function: str, isa: str | None = None) -> str:
@@ -86,7 +167,7 @@ def thread_count(function: str, threads: int | None = None) -> int:
 
 
 def require_cpu(function: str, device: object) -> None:
-    """Check the `device` argument: this build computes on the CPU.
+    """Check the `device` argument of a function that computes on the CPU alone.
 
     Parameters
     ----------
@@ -108,7 +189,7 @@ def require_cpu(function: str, device: object) -> None:
     if kind == "cpu":
         return
     if kind in ("cuda", "gpu", "hip", "rocm"):
-        hint = "this build has no GPU backend"
+        hint = why_no_gpu() or "this function computes on the CPU"
         fail(function, "device", '"cpu" or None', repr(device), hint, error=BackendUnavailableError)
     fail(function, "device", '"cpu" or None', repr(device))
 
@@ -150,5 +231,5 @@ def info() -> Info:
         instruction_sets=tuple(core.instruction_sets()),
         instruction_set=instruction_set("info"),
         threads=thread_count("info"),
-        gpus=(),
+        gpus=tuple(f"cuda:{index} {name}" for index, name in gpus().items()),
     )

@@ -113,13 +113,12 @@ def real_and_fake(
         If an argument does not fit.
     """
     function = session.function
-    rows, others = arrays.as_pair(function, "real", real, "fake", fake)
-    arrays.check_has_neighbours(function, "real", rows)
-    arrays.check_has_neighbours(function, "fake", others)
-    upper = min(len(rows), len(others)) - 1
+    rows, others = session.pair("real", real, "fake", fake)
+    arrays.check_has_neighbours(function, "real", rows.n)
+    arrays.check_has_neighbours(function, "fake", others.n)
+    upper = min(rows.n, others.n) - 1
     counts, many = arrays.as_neighbour_counts(function, k, upper, "min(n, m)-1")
     arrays.check_ties(function, ties)
     session.require_memory([rows, others], max(counts))
-    arrays.check_values(function, "real", rows, session.threads)
-    arrays.check_values(function, "fake", others, session.threads)
-    return Rows(rows, "real"), Rows(others, "fake"), counts, many
+    session.check_values(rows, others)
+    return rows, others, counts, many

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastgen._errors import fail
 from fastgen.arrays import Rows2D, as_numbers
+from fastgen.device_rows import DeviceRows
 from fastgen.symmetry import as_symmetric
 
 Floats = npt.NDArray[np.float64]
@@ -42,13 +43,14 @@ class Whitening:
         self._root = root
         self.log_volume = math.fsum(np.log(root.diagonal()).tolist())
 
-    def apply(self, rows: Rows2D) -> Floats:
+    def apply(self, rows: Rows2D | DeviceRows) -> Floats:
         """Return whitened rows.
 
         Parameters
         ----------
-        rows : array of shape (n, d)
-            Of any dtype that `arrays.as_rows` returns.
+        rows : ndarray or DeviceRows of shape (n, d)
+            Of any dtype that `arrays.as_rows` returns. Those on a GPU are brought to the host,
+            block by block, and whitened there.
 
         Returns
         -------
@@ -67,7 +69,7 @@ class Whitening:
 
 
 def whitening(
-    function: str, covariance: object, samples: Rows2D, weights: Floats | None
+    function: str, covariance: object, samples: Rows2D | DeviceRows, weights: Floats | None
 ) -> Whitening:
     """Validate `covariance` and prepare to whiten with it.
 
@@ -78,8 +80,8 @@ def whitening(
     covariance : array of shape (d, d) or "sample"
         Symmetric positive definite, or the word for that of the samples themselves (divisor n - 1;
         with weights that add up to 1, ``1 - sum(w^2)``).
-    samples : array of shape (n, d)
-        Validated.
+    samples : ndarray or DeviceRows of shape (n, d)
+        Validated. Those on a GPU are brought to the host block by block.
     weights : array of shape (n,), float64, optional
         At least 0, the largest 1.
 
@@ -112,20 +114,21 @@ def whitening(
     return Whitening(centre, _root(function, as_symmetric(np, function, "covariance", matrix)))
 
 
-def mean_variance(rows: Rows2D) -> float:
+def mean_variance(rows: Rows2D | DeviceRows) -> float:
     """Return the mean over features of their variance.
 
     Parameters
     ----------
-    rows : array of shape (n, d)
-        At least two.
+    rows : ndarray or DeviceRows of shape (n, d)
+        At least two. Those on a GPU are brought to the host block by block.
 
     Returns
     -------
     float
         With divisor n - 1; exactly 0 if all rows are equal, although their mean is rounded.
     """
-    if not any((rows[block] != rows[0]).any() for block in _blocks(rows)):
+    first = rows[0]
+    if not any((rows[block] != first).any() for block in _blocks(rows)):
         return 0.0
     centre = _mean(rows, None)
     variances = np.zeros(rows.shape[1])
@@ -135,7 +138,7 @@ def mean_variance(rows: Rows2D) -> float:
     return float(np.mean(variances))
 
 
-def _mean(rows: Rows2D, weights: Floats | None) -> Floats:
+def _mean(rows: Rows2D | DeviceRows, weights: Floats | None) -> Floats:
     centre = np.zeros(rows.shape[1])
     total = float(len(rows)) if weights is None else float(weights.sum())
     for block in _blocks(rows):
@@ -146,7 +149,7 @@ def _mean(rows: Rows2D, weights: Floats | None) -> Floats:
     return centre
 
 
-def _covariance(rows: Rows2D, weights: Floats | None, centre: Floats) -> Floats:
+def _covariance(rows: Rows2D | DeviceRows, weights: Floats | None, centre: Floats) -> Floats:
     divisor = float(len(rows) - 1)
     if weights is not None:
         total = weights.sum()
@@ -177,7 +180,7 @@ def _root(function: str, covariance: Floats) -> Floats:
     fail(function, "covariance", "to be positive definite in float64", got, hint)
 
 
-def _blocks(rows: Rows2D) -> Iterator[slice]:
+def _blocks(rows: Rows2D | DeviceRows) -> Iterator[slice]:
     step = max(1, BLOCK_BYTES // (8 * rows.shape[1]))
     for start in range(0, len(rows), step):
         yield slice(start, start + step)

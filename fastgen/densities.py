@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import arrays, covariances, plan
+from fastgen import arrays, covariances, density_passes, plan
 from fastgen._errors import DensityWarning, fail
-from fastgen.arrays import Rows2D
 from fastgen.backend import core
 from fastgen.bandwidths import as_bandwidths, as_weights, effective_size
 from fastgen.covariances import Whitening, whitening
-from fastgen.session import Rows, Session, drive
+from fastgen.session import Rows, Session
+from fastgen.workers import drive
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -72,14 +72,13 @@ def of_arrays(
         If an argument does not fit.
     """
     function = session.function
-    rows, others = _two_sets(function, points, samples, leave_one_out)
+    rows, others = _two_sets(session, points, samples, leave_one_out)
     relative, _ = as_weights(function, weights, others.n, leave_one_out)
     size = effective_size(others.n, relative)
     widths, several = as_bandwidths(function, bandwidth, others.d, size)
     whitened = covariance is not None
     require_memory(session, rows, others, len(widths), whitened=whitened, weights=relative)
-    for one in (others,) if rows is None else (others, rows):
-        arrays.check_values(function, one.name, one.values, session.threads)
+    session.check_values(*((others,) if rows is None else (others, rows)))
     white = whitening(function, covariance, others.values, relative) if whitened else None
     values, dominated = log_densities(session, rows, others, widths, relative, white)
     return LogDensities(values, dominated, several, others.d)
@@ -162,17 +161,16 @@ def log_sums(
     dominated : array of shape (b,), int64
         Points at which one sample has more than half of the sum.
     """
-    rows, others = None if points is None else points.values, samples.values
     if weights is None or weights.all():
-        return _run(session, rows, others, bandwidths, weights)
+        return _run(session, points, samples, bandwidths, weights)
     # What has no weight may be nobody's nearest sample, from which the engine counts exponents.
     weighty = weights > 0
-    kept, weights = others[weighty], weights[weighty]
-    if rows is not None:
-        return _run(session, rows, kept, bandwidths, weights)
-    rest = others[~weighty]  # in no sum, so that nothing is to be left out of theirs
-    session.progress.expect(float(len(others)) * len(kept))
-    values = np.empty((len(others), len(bandwidths)))
+    kept, weights = samples.picked(weighty), weights[weighty]
+    if points is not None:
+        return _run(session, points, kept, bandwidths, weights)
+    rest = samples.picked(~weighty)  # in no sum, so that nothing is to be left out of theirs
+    session.progress.expect(float(samples.n) * kept.n)
+    values = np.empty((samples.n, len(bandwidths)))
     values[weighty], dominated = _run(session, None, kept, bandwidths, weights)
     values[~weighty], more = _run(session, rest, kept, bandwidths, weights)
     return values, dominated + more
@@ -188,7 +186,7 @@ def require_memory(
     weights: Floats | None = None,
     folds: bool = False,
 ) -> None:
-    """Raise ValueError if the budget cannot hold a pass and the copies of rows it needs.
+    """Raise if the memory cannot hold a pass and the copies of rows it needs.
 
     Parameters
     ----------
@@ -207,9 +205,13 @@ def require_memory(
     folds : bool, default False
         Whether the samples are split into points and samples.
     """
+    if session.gpu is not None:
+        sizes = itemsize_of(points, samples, whitened), bandwidths
+        density_passes.make_room(session.gpu, points, samples, *sizes)
+        return
     n, m, d = samples.n if points is None else points.n, samples.n, samples.d
     sets = [samples.values] if points is None else [samples.values, points.values]
-    size = 8 if whitened else max(rows.itemsize for rows in sets)
+    size = itemsize_of(points, samples, whitened)
     copied = sum(size * rows.size for rows in sets if whitened or rows.itemsize < size)
     if whitened:
         copied += 4 * covariances.BLOCK_BYTES + 32 * d * d
@@ -219,6 +221,27 @@ def require_memory(
         copied += m * (size * d + 32 + 8 * bandwidths)
     needed = plan.density_bytes_needed(n, m, d, bandwidths, session.threads, session.path, copied)
     plan.require_memory(session.function, session.memory, needed)
+
+
+def itemsize_of(points: Rows | None, samples: Rows, whitened: bool) -> int:
+    """Return the bytes of a number in a pass.
+
+    Parameters
+    ----------
+    points : Rows of shape (n, d), optional
+        Default: the samples.
+    samples : Rows of shape (m, d)
+        Of any dtype.
+    whitened : bool
+        Whether rows are whitened, in float64.
+
+    Returns
+    -------
+    int
+        Of the wider dtype.
+    """
+    sets = [samples] if points is None else [samples, points]
+    return 8 if whitened else max(rows.values.itemsize for rows in sets)
 
 
 def mean(values: Floats) -> float:
@@ -265,50 +288,59 @@ def warn_if_dominated(function: str, dominated: Integers, points: int) -> None:
 
 def _run(
     session: Session,
-    points: Rows2D | None,
-    samples: Rows2D,
+    points: Rows | None,
+    samples: Rows,
     bandwidths: Floats,
     weights: Floats | None,
 ) -> tuple[Floats, Integers]:
-    rows = samples
-    if points is not None:
-        rows, samples = arrays.as_one_dtype(points, samples)
-    engine = core.LogSums(
-        rows,
-        samples,
-        bandwidths.tolist(),
-        weights=weights,
-        leave_one_out=points is None,
-        path=session.path or "auto",
-        isa=session.isa,
-        threads=session.threads,
-    )
-    work = float(len(rows)) * len(samples)
-    drive(engine, lambda done: session.progress.update(work, done))
-    if engine.too_narrow:
+    work = float((points or samples).n) * samples.n
+
+    def tell(done: float) -> None:
+        session.progress.update(work, done)
+
+    if session.gpu is not None:
+        path = session.path
+        found = density_passes.run(session.gpu, points, samples, bandwidths, weights, path, tell)
+    else:
+        rows, others = samples.host, samples.host
+        if points is not None:
+            rows, others = arrays.as_one_dtype(points.host, samples.host)
+        engine = core.LogSums(
+            rows,
+            others,
+            bandwidths.tolist(),
+            weights=weights,
+            leave_one_out=points is None,
+            path=session.path or "auto",
+            isa=session.isa,
+            threads=session.threads,
+        )
+        drive(engine, tell)
+        found = None if engine.too_narrow else engine.finish()
+    if found is None:
         condition = "not so small beside the rows that exponents leave float64"
         fail(session.function, "bandwidth", condition, f"{bandwidths.min():g}")
-    found = engine.finish()
     return found["log_sums"], found["dominated"]
 
 
 def _two_sets(
-    function: str, points: object, samples: object, leave_one_out: bool
+    session: Session, points: object, samples: object, leave_one_out: bool
 ) -> tuple[Rows | None, Rows]:
     """Return points, None for the samples, and samples; their numbers are not looked at yet."""
     if not leave_one_out:
-        others, rows = arrays.as_pair(function, "samples", samples, "points", points)
-        return Rows(rows, "points"), Rows(others, "samples")
+        others, rows = session.pair("samples", samples, "points", points)
+        session.give_results_to(rows)  # they are of the points
+        return rows, others
     if not (points is None or points is samples):
         condition = "to be `samples` or None with `leave_one_out`"
-        fail(function, "points", condition, "another array")
-    return None, Rows(arrays.as_rows(function, "samples", samples, values=False), "samples")
+        fail(session.function, "points", condition, "another array")
+    return None, session.rows("samples", samples)
 
 
 def _whitened(session: Session, white: Whitening, rows: Rows) -> Rows:
-    values = white.apply(rows.values)
-    arrays.check_values(session.function, rows.name, values, session.threads)
-    return Rows(values, rows.name)
+    whitened = Rows(white.apply(rows.values), rows.name, checked=False)
+    session.check_values(whitened)
+    return whitened
 
 
 def _total(n: int, weights: Floats | None, leave_one_out: bool) -> float | Floats:

@@ -1,7 +1,8 @@
 """The primitives: one pass over all pairs of rows for each kind of question.
 
 Each takes arrays, or `Rows` that keep what was prepared for the next question. Squared distances
-go in and come out, since decisions compare squares and the root of a square is not exact.
+go in and come out, since decisions compare squares and the root of a square is not exact. Where an
+array is on a GPU, so are the arrays that come out, and of its library.
 """
 
 from __future__ import annotations
@@ -70,15 +71,17 @@ def sq_knn(
            [4.]])
     """
     with Session("sq_knn", **options) as session:
-        rows, others = _two_sets("sq_knn", x, x if y is None else y)
+        rows, others = _two_sets(session, x, x if y is None else y)
         upper, formula = (others.n, "m") if y is not None else (rows.n - 1, "n-1")
         counts, many = arrays.as_neighbour_counts("sq_knn", k, upper, formula)
         if many:
             fail("sq_knn", "k", "to be one int", repr(k), error=TypeError)
         count = counts[0]
-        session.require_memory([rows.values] if y is None else [rows.values, others.values], count)
+        session.require_memory([rows] if y is None else [rows, others], count)
+        session.check_values(rows, others)
         pool = None if y is None else others
-        return session.sq_knn(rows, pool, range(1, count + 1), indices=indices)
+        squares, found = session.sq_knn(rows, pool, range(1, count + 1), indices=indices)
+        return session.results(squares), None if found is None else session.results(found)
 
 
 def ball_counts(
@@ -129,7 +132,7 @@ def ball_counts(
     (array([[1, 2]]), array([[2, 1]]))
     """
     with Session("ball_counts", **options) as session:
-        rows, others = _two_sets("ball_counts", x, y)
+        rows, others = _two_sets(session, x, y)
         arrays.check_ties("ball_counts", ties)
         radii_x = _sq_radii("ball_counts", "sq_radii_x", sq_radii_x, rows.n)
         radii_y = _sq_radii("ball_counts", "sq_radii_y", sq_radii_y, others.n)
@@ -138,8 +141,10 @@ def ball_counts(
         if radii_x is not None and radii_y is not None and len(radii_x) != len(radii_y):
             condition = f"with as many radii as `sq_radii_x`, {len(radii_x)}"
             fail("ball_counts", "sq_radii_y", condition, str(len(radii_y)))
-        session.require_memory([rows.values, others.values])
-        return session.ball_counts(rows, others, radii_x, radii_y, ties=ties)
+        session.require_memory([rows, others])
+        session.check_values(rows, others)
+        counts = session.ball_counts(rows, others, radii_x, radii_y, ties=ties)
+        return {name: session.results(found) for name, found in counts.items()}
 
 
 def sq_realism(x: object, y: object, sq_radii_x: object, **options: Unpack[Options]) -> Floats:
@@ -174,14 +179,16 @@ def sq_realism(x: object, y: object, sq_radii_x: object, **options: Unpack[Optio
     array([0.25  , 0.0625])
     """
     with Session("sq_realism", **options) as session:
-        rows, others = _two_sets("sq_realism", x, y)
+        rows, others = _two_sets(session, x, y)
         radii = _sq_radii("sq_realism", "sq_radii_x", sq_radii_x, rows.n)
         if radii is None or len(radii) != 1:
             fail("sq_realism", "sq_radii_x", f"of shape ({rows.n},)", "no or several radii")
         if (radii < 0).any():
             fail("sq_realism", "sq_radii_x", "of at least 0, or NaN", str(radii.min()))
-        session.require_memory([rows.values, others.values])
-        return session.sq_realism(rows, others, radii[0])
+        session.require_memory([rows, others])
+        session.check_values(rows, others)
+        ratios: Floats = session.results(session.sq_realism(rows, others, radii[0]))
+        return ratios
 
 
 def kernel_sums(
@@ -222,10 +229,13 @@ def kernel_sums(
         kernels, many = as_kernels("kernel_sums", kernel)
         if many:
             fail("kernel_sums", "kernel", "to be one kernel", repr(kernel), error=TypeError)
-        rows, others = _two_sets("kernel_sums", x, x if y is None else y)
+        rows, others = _two_sets(session, x, x if y is None else y)
+        session.check_values(rows, others)
         pool = None if y is None else others
         median = functools.partial(sums.median_distance, session, rows, pool, 0)
-        return sums.row_sums(session, rows, pool, kernels[0].resolved(rows.d, median))
+        found = sums.row_sums(session, rows, pool, kernels[0].resolved(rows.d, median))
+        added: Floats = session.results(found)
+        return added
 
 
 def log_kernel_sums(
@@ -271,16 +281,18 @@ def log_kernel_sums(
     """
     with Session("log_kernel_sums", paths=plan.DENSITY_PATHS, **options) as session:
         widths = as_widths("log_kernel_sums", "bandwidth", bandwidth)
-        rows, others = _two_sets("log_kernel_sums", x, x if y is None else y)
+        rows, others = _two_sets(session, x, x if y is None else y)
         plan.check_density_path("log_kernel_sums", session.path, rows.d)
         if y is None and rows.n < 2:
             fail("log_kernel_sums", "x", "with at least 2 rows without `y`", str(rows.n))
         relative, largest = as_weights("log_kernel_sums", weights, others.n, y is None)
         points = None if y is None else rows
         densities.require_memory(session, points, others, widths.size, weights=relative)
+        session.check_values(rows, others)
         values, _ = densities.log_sums(session, points, others, np.atleast_1d(widths), relative)
         values += np.log(largest)
-        return values if widths.ndim else values[:, 0]
+        sums_: Floats = session.results(values if widths.ndim else values[:, 0])
+        return sums_
 
 
 def two_samples(
@@ -309,31 +321,28 @@ def two_samples(
     TypeError, ValueError, BackendUnavailableError
         If an argument does not fit.
     """
-    function = session.function
-    rows, others = arrays.as_pair(function, first, x, second, y)
-    for name, one in ((first, rows), (second, others)):
-        if len(one) < at_least:
-            fail(function, name, f"with at least {at_least} rows", str(len(one)))
-        arrays.check_values(function, name, one, session.threads)
-    return Rows(rows, first), Rows(others, second)
+    rows, others = session.pair(first, x, second, y)
+    for one in (rows, others):
+        if one.n < at_least:
+            condition = f"with at least {at_least} rows"
+            fail(session.function, one.name, condition, str(one.n))
+        session.check_values(one)
+    return rows, others
 
 
-def _two_sets(function: str, x: object, y: object) -> tuple[Rows, Rows]:
-    """Take arrays or `Rows`; the latter have been validated."""
-    first = x if isinstance(x, Rows) else Rows(arrays.as_rows(function, "x", x))
+def _two_sets(session: Session, x: object, y: object) -> tuple[Rows, Rows]:
+    """Take arrays or `Rows`; one array for both is one set."""
     if y is x:
-        return first, first
-    second = y if isinstance(y, Rows) else Rows(arrays.as_rows(function, "y", y))
-    if first.d != second.d:
-        condition = f"with d = {first.d} columns like `x`"
-        fail(function, "y", condition, f"shape {second.values.shape}")
-    return first, second
+        rows = session.rows("x", x)
+        return rows, rows
+    return session.pair("x", x, "y", y)
 
 
 def _sq_radii(function: str, argument: str, radii: Any, count: int) -> Floats | None:
     if radii is None:
         return None
-    values = np.ascontiguousarray(np.atleast_2d(np.asarray(radii, dtype=np.float64)))
+    given = arrays.on_host(function, argument, radii)
+    values = np.ascontiguousarray(np.atleast_2d(np.asarray(given, dtype=np.float64)))
     if values.ndim != 2 or values.shape[1] != count or len(values) == 0:
         fail(function, argument, f"of shape (r, {count}) or ({count},)", f"shape {values.shape}")
     return values

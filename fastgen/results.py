@@ -25,6 +25,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):  # an array of another library
+        return value.tolist()
     return value
 
 
@@ -348,7 +350,8 @@ class Info(Result):
         Threads used when a call does not say (``FASTGEN_NUM_THREADS``, else the CPUs this process
         may run on).
     gpus : tuple of str
-        Usable GPUs; empty in a build without a GPU backend.
+        Usable GPUs, for example "cuda:0 NVIDIA H100 80GB HBM3"; empty without a driver, and in a
+        build without a GPU backend.
     """
 
     version: str

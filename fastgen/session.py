@@ -1,29 +1,34 @@
-"""How one call runs: its options, what it prepared, and the joins it drives.
+"""How one call runs: its options, its sets, and the joins it drives.
 
-A join chooses a path, then either asks the tree or drives a compiled engine: begin, advance by a
-fifth of a second, finish.
+A join on the CPU chooses a path, then either asks the tree or drives a compiled engine: begin,
+advance by a fifth of a second, finish. `gpu` has those of GPUs.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TypedDict, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import backend, plan, tree
-from fastgen.arrays import Rows2D
+from fastgen import arrays, backend, plan, tree
 from fastgen.backend import core
-from fastgen.groups import Groups, suits
+from fastgen.gpu import Gpu
+from fastgen.groups import suits
+from fastgen.intake import Intake
 from fastgen.progress import Progress, ProgressLike
+from fastgen.reductions import Counts, LargestRatio, Nearest, Reduction
+from fastgen.sets import Rows
+from fastgen.workers import drive
+
+__all__ = ["Options", "Rows", "Session", "drive"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 T = TypeVar("T")
-
-_ADVANCE_SECONDS = 0.2  # Ctrl-C and progress are served in between
 
 
 class Options(TypedDict, total=False):
@@ -38,88 +43,7 @@ class Options(TypedDict, total=False):
     counters: dict[str, int] | None
 
 
-class Engine(Protocol):
-    """A compiled piece of work."""
-
-    def advance(self, seconds: float) -> float:
-        """Work for about that long and return the fraction done."""
-
-
-class Rows:
-    """A validated set and what has been prepared of it, so that several joins share it.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n, d)
-        As `arrays.as_rows` returns it.
-    name : str, default "x"
-        The argument it came by, for messages.
-    """
-
-    __slots__ = ("_groups", "_prepared", "name", "values")
-
-    def __init__(self, values: Rows2D, name: str = "x") -> None:
-        self.values = values
-        self.name = name
-        self._prepared: dict[tuple[str, str], Any] = {}
-        self._groups: Groups | None = None
-
-    @property
-    def n(self) -> int:
-        """Number of rows."""
-        return len(self.values)
-
-    @property
-    def d(self) -> int:
-        """Number of features."""
-        return int(self.values.shape[1])
-
-    @property
-    def groups(self) -> Groups:
-        """Distinct rows and their tree, made on first use."""
-        if self._groups is None:
-            self._groups = Groups(self.values)
-        return self._groups
-
-    def prepared(self, path: str, isa: str, threads: int) -> core.Prepared:
-        """Centred, rotated and quantised rows, made on first use.
-
-        Parameters
-        ----------
-        path, isa, threads : str, str, int
-            Path of the engine, instruction set and number of threads.
-
-        Returns
-        -------
-        core.Prepared
-            Ready for joins.
-        """
-        if (path, isa) not in self._prepared:
-            engine = core.Prepared(self.values, path, isa, threads)
-            drive(engine)
-            self._prepared[path, isa] = engine
-        ready: core.Prepared = self._prepared[path, isa]
-        return ready
-
-
-def drive(engine: Engine, tell: Callable[[float], None] | None = None) -> None:
-    """Run an engine to its end.
-
-    Parameters
-    ----------
-    engine : Engine
-        Begun.
-    tell : callable, optional
-        Takes the fraction done after every step.
-    """
-    while (done := engine.advance(_ADVANCE_SECONDS)) < 1.0:
-        if tell is not None:
-            tell(done)
-    if tell is not None:
-        tell(1.0)
-
-
-class Session:
+class Session(Intake):
     """How one call runs, and the joins it runs.
 
     Parameters
@@ -128,12 +52,12 @@ class Session:
         The public function, for messages.
     threads : int, optional
         Number of threads; default see `backend.thread_count`.
-    device : str, optional
-        None or "cpu".
+    device : str or device object, optional
+        See `devices.as_target`.
     progress : bool or callable, default False
         See `progress.Progress`.
     memory : int or str, optional
-        Budget for memory beyond the inputs.
+        Budget for memory beyond the inputs; on a GPU, of each GPU's memory.
     isa : str, optional
         Instruction set; default see `backend.instruction_set`.
     path : str, optional
@@ -162,12 +86,14 @@ class Session:
         counters: dict[str, int] | None = None,
         paths: Collection[str] = plan.PATHS,
     ) -> None:
-        self.function = function
-        backend.require_cpu(function, device)
+        super().__init__(function, device)
+        self._gpu: Gpu | None = None
         self.threads = backend.thread_count(function, threads)
         self.memory = plan.parse_memory(function, memory)
         self.isa = backend.instruction_set(function, isa)
-        self.path = plan.check_path(function, path, paths)
+        if path != "direct" or not self.wants_gpu:  # which joins on GPUs have
+            plan.check_path(function, path, paths)
+        self.path = path
         self.progress = Progress(function, progress)
         self.counters = counters
 
@@ -182,21 +108,63 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         """Close the progress display."""
-        self.progress.__exit__(kind, error, trace)
+        try:
+            self.progress.__exit__(kind, error, trace)
+        finally:
+            if kind is not None and self._gpu is not None:
+                with contextlib.suppress(RuntimeError):  # the first error is the one to tell
+                    self._gpu.synchronize()  # what it reads may be freed now
 
-    def require_memory(self, sets: Sequence[Rows2D], k: int = 0) -> None:
-        """Raise ValueError if the budget cannot hold joins of these sets.
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPUs that the call computes on, None for the CPU; settled by the first use."""
+        if self._gpu is None and (used := self.gpus()):
+            self._gpu = Gpu(self.function, used, self.stream, self.memory, self.counters)
+        return self._gpu
+
+    def check_values(self, *sets: Rows) -> None:
+        """Check that all numbers are finite and at most 2^500 in magnitude, where the sets are.
 
         Parameters
         ----------
-        sets : sequence of ndarray
+        *sets : Rows
+            Those that have been checked before are passed over.
+
+        Raises
+        ------
+        ValueError
+            Naming the first bad row and column.
+        """
+        for rows in sets:
+            if rows.checked:
+                continue
+            if self.gpu is None or not self.gpu.check_values(rows):
+                arrays.check_values(self.function, rows.name, rows.host, self.threads)
+            rows.checked = True
+
+    def require_memory(self, sets: Sequence[Rows], k: int = 0) -> None:
+        """Raise if the memory cannot hold joins of these sets.
+
+        Parameters
+        ----------
+        sets : sequence of Rows
             All that take part in the call.
         k : int, default 0
             Neighbours kept per row.
+
+        Raises
+        ------
+        ValueError
+            If the budget is too small.
+        MemoryError
+            If a GPU has not so much free.
         """
-        n = max(len(rows) for rows in sets)
-        path = self.path or plan.choose_path(n, n, sets[0].shape[1], k)
-        needed = plan.bytes_needed([rows.shape for rows in sets], k, path, self.threads)
+        if self.gpu is not None:
+            self.gpu.make_room(sets, k)
+            return
+        n = max(rows.n for rows in sets)
+        path = self.path or plan.choose_path(n, n, sets[0].d, k)
+        needed = plan.bytes_needed([(rows.n, rows.d) for rows in sets], k, path, self.threads)
         plan.require_memory(self.function, self.memory, needed)
 
     def expect(self, *joins: tuple[Rows, Rows]) -> None:
@@ -230,6 +198,10 @@ class Session:
             self._drive(engine, tell)
             return engine.finish()
 
+        if self.gpu is not None:
+            reduction = Nearest(x.n, y is None, ranks, indices, self.gpu.whole)
+            self._join_on_gpu(reduction, x, other, k)
+            return reduction.result()
         return self._join(x, other, k, by_tree, by_engine)
 
     def ball_counts(
@@ -266,6 +238,10 @@ class Session:
             self._drive(engine, tell)
             return engine.finish()
 
+        if self.gpu is not None:
+            reduction = Counts(x.n, y.n, sq_radii_x, sq_radii_y, closed)
+            self._join_on_gpu(reduction, x, y, 0)
+            return reduction.result()
         return self._join(x, y, 0, by_tree, by_engine)
 
     def sq_realism(self, x: Rows, y: Rows, sq_radii_x: Floats) -> Floats:
@@ -280,6 +256,10 @@ class Session:
             self._drive(engine, tell)
             return engine.finish()
 
+        if self.gpu is not None:
+            reduction = LargestRatio(y.n, sq_radii_x)
+            self._join_on_gpu(reduction, x, y, 0)
+            return reduction.result()
         return self._join(x, y, 0, by_tree, by_engine)
 
     def _join(
@@ -310,6 +290,16 @@ class Session:
         result = by_engine(path, tell)
         self.progress.update(work, 1.0)
         return result
+
+    def _join_on_gpu(self, reduction: Reduction, x: Rows, y: Rows, k: int) -> None:
+        assert self.gpu is not None
+        work = _work(x, y)
+
+        def tell(fraction: float) -> None:
+            self.progress.update(work, min(fraction, 1.0 - 1e-9))
+
+        self.gpu.join(reduction, x, y, self.path, k, tell)
+        self.progress.update(work, 1.0)
 
     def _prepare(self, rows: Rows, path: str) -> core.Prepared:
         return rows.prepared(path, self.isa, self.threads)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import plan
+from fastgen import gpu_plan, plan
 from fastgen._errors import fail
 from fastgen.backend import core
 from fastgen.estimators import KernelSums
+from fastgen.gpu import Gpu
 from fastgen.kernels import Kernel
-from fastgen.session import Rows, Session, drive
+from fastgen.session import Rows, Session
+from fastgen.workers import Tell, drive, side_by_side
+
+if TYPE_CHECKING:
+    from fastgen import _cuda
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -74,7 +81,7 @@ def kernel_sums(
 def require_memory(
     session: Session, sets: Sequence[Rows], kernels: int, *, chosen: int = 0, labels: int = 0
 ) -> None:
-    """Raise ValueError if the budget cannot hold a pass; what a seed draws for it counts.
+    """Raise if the memory cannot hold a pass; what a seed draws for it counts.
 
     Parameters
     ----------
@@ -90,6 +97,9 @@ def require_memory(
         Vectors of labels.
     """
     rows = sum(one.n for one in sets)
+    if session.gpu is not None:
+        session.gpu.require(_gpu_bytes(session.gpu, sets, kernels, chosen or rows, labels))
+        return
     needed = plan.sum_bytes_needed(
         rows, chosen or rows, sets[0].d, kernels, labels, session.threads
     )
@@ -165,11 +175,7 @@ def median_distance(session: Session, x: Rows, y: Rows | None, seed: int) -> flo
             if first is second:
                 i, j = i[i < j], j[i < j]
             pairs = _packed(rows[i]), _packed(others[j])
-            squares.append(
-                core.pair_sq_distances(
-                    first.values, second.values, *pairs, session.isa, session.threads
-                )
-            )
+            squares.append(_sq_distances(session, first, second, *pairs))
     median = float(np.median(np.sqrt(np.concatenate(squares))))
     if median == 0.0:
         got, hint = "0, since most rows are identical", "give the bandwidth as a number"
@@ -193,23 +199,29 @@ def _run(
     chosen = [one.n for one in sets] if subsets is None else [one.size for one in subsets]
     count = 0 if labels is None else labels.shape[1]
     require_memory(session, sets, len(kernels), chosen=sum(chosen), labels=count)
-    engine = core.KernelSums(
-        x.values,
-        None if y is None else y.values,
-        [[part.term() for part in kernel.parts()] for kernel in kernels],
-        subsets=None if subsets is None else (_packed(subsets[0]), _packed(subsets[1])),
-        labels=None if labels is None else np.ascontiguousarray(labels.T),
-        within=within,
-        normalise=normalise,
-        float64=False,
-        block=plan.SUM_BLOCK,
-        isa=session.isa,
-        threads=session.threads,
-    )
+    terms = [[part.term() for part in kernel.parts()] for kernel in kernels]
+    what: dict[str, Any] = {
+        "subsets": None if subsets is None else (_packed(subsets[0]), _packed(subsets[1])),
+        "labels": None if labels is None else np.ascontiguousarray(labels.T),
+        "within": within,
+        "normalise": normalise,
+        "float64": False,
+    }
     pairs = sum(0.5 * n * n for n in chosen) if within else 0.0
     pairs += float(np.prod(chosen, dtype=np.float64)) if y is not None else 0.0
     work = pairs / (1 if subsets is None else len(subsets[0]))
-    drive(engine, lambda done: session.progress.update(work, done))
+
+    def tell(done: float) -> None:
+        session.progress.update(work, done)
+
+    engine: core.KernelSums | _cuda.KernelSums
+    if session.gpu is not None:
+        engine = _on_gpus(session.gpu, x, y, terms, what, sum(chosen), tell)
+    else:
+        how: dict[str, Any] = {"isa": session.isa, "threads": session.threads}
+        others = None if y is None else y.host
+        engine = core.KernelSums(x.host, others, terms, **what, block=plan.SUM_BLOCK, **how)
+        drive(engine, tell)
     for one, zero in zip(sets, engine.zero_rows, strict=False):
         if zero >= 0:
             hint = "it has no direction"
@@ -221,6 +233,53 @@ def _run(
         )
         fail(session.function, "kernel", "with values in the range of float64", got, hint)
     return engine.finish()
+
+
+def _gpu_bytes(gpu: Gpu, sets: Sequence[Rows], kernels: int, chosen: int, labels: int) -> int:
+    itemsize = max(one.values.itemsize for one in sets)
+    absent = gpu.absent(sets)
+    return gpu_plan.sum_bytes_needed([chosen], absent, sets[0].d, itemsize, kernels, labels)
+
+
+def _on_gpus(
+    gpu: Gpu,
+    x: Rows,
+    y: Rows | None,
+    terms: list[Any],
+    what: dict[str, Any],
+    chosen: int,
+    tell: Tell,
+) -> _cuda.KernelSums:
+    """Run an engine on every GPU, each with a share of the tiles, and let the first one add up."""
+    sets = [x] if y is None else [x, y]
+    labels = 0 if what["labels"] is None else len(what["labels"])
+    if gpu.budget is not None:  # what is left of it is for packed rows
+        needed = _gpu_bytes(gpu, sets, len(terms), chosen, labels)
+        what = what | {"memory": max(1, gpu.budget - needed)}
+    count = len(gpu.devices)
+
+    def share(place: int, tell: Tell) -> _cuda.KernelSums:
+        device = gpu.devices[place]
+        others = None if y is None else gpu.handle(y, device)
+        engine: _cuda.KernelSums = gpu.module.KernelSums(
+            gpu.handle(x, device), others, terms, **what, share=(place, count)
+        )
+        drive(engine, tell)
+        return engine
+
+    engines = side_by_side([functools.partial(share, place) for place in range(count)], tell)
+    if count > 1:  # integers, which may be added in any order
+        engines[0].set_limbs(functools.reduce(np.add, [engine.limbs() for engine in engines]))
+    return engines[0]
+
+
+def _sq_distances(session: Session, x: Rows, y: Rows, first: Integers, second: Integers) -> Floats:
+    """Return canonical squared distances of listed pairs."""
+    gpu = session.gpu
+    if gpu is None:
+        return core.pair_sq_distances(x.host, y.host, first, second, session.isa, session.threads)
+    squares: Floats = gpu.module.pair_sq_distances(gpu.handle(x), gpu.handle(y), first, second)
+    return squares
 
 
 def _parts(

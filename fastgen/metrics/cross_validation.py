@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import arrays, densities, draws
+from fastgen import densities, draws
 from fastgen._errors import fail
 from fastgen.bandwidths import as_widths, scott
 from fastgen.covariances import mean_variance
@@ -39,8 +39,8 @@ def select_bandwidth(
     Parameters
     ----------
     samples : array of shape (n, d)
-        What the density is made of, n >= 2: float16, float32, float64 or integers, or the path of
-        a file.
+        What the density is made of, n >= 2: float16, float32, float64 or integers, in CPU memory or
+        on a GPU, or the path of a file.
     candidates : array of shape (c,), optional
         Bandwidths to choose from, in units of the features. Default: ``s 2^(i/2)`` for i = -16 ..
         8, where s is Scott's factor ``n^(-1/(d+4))`` times the root of the features' mean variance
@@ -53,12 +53,14 @@ def select_bandwidth(
         Seed of the folds, at least 0; None is 0.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the input, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the input, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
@@ -74,7 +76,9 @@ def select_bandwidth(
         positive, all rows are equal and no candidates are given, or another option is out of
         bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Warns
     -----
@@ -109,14 +113,14 @@ def select_bandwidth(
     """
     name = "select_bandwidth"
     with Session(name, threads=threads, device=device, progress=progress, memory=memory) as session:
-        rows = Rows(arrays.as_rows(name, "samples", samples, values=False), "samples")
+        rows = session.rows("samples", samples)
         check_can_leave_out(name, rows)
         widths = None if candidates is None else _as_candidates(candidates)
         count = None if folds is None else _as_folds(folds, rows.n)
         start = draws.as_seed(name, seed)
         bandwidths = len(GRID) if widths is None else len(widths)
         densities.require_memory(session, None, rows, bandwidths, folds=count is not None)
-        arrays.check_values(name, rows.name, rows.values, session.threads)
+        session.check_values(rows)
         if widths is None:
             widths = default_candidates(name, rows, "`candidates`")
         chosen, dominated = choose(session, rows, widths, count, start)
@@ -220,8 +224,8 @@ def _of_folds(
         held[order[fold::folds]] = True
         values[held], some = densities.log_densities(
             session,
-            Rows(samples.values[held], samples.name),
-            Rows(samples.values[~held], samples.name),
+            samples.picked(held),
+            samples.picked(~held),
             candidates,
         )
         dominated += some

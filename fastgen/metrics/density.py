@@ -30,8 +30,9 @@ def log_density(
     Parameters
     ----------
     points : array of shape (n, d), or None
-        Where the density is asked for: float16, float32, float64 or integers, or the path of a
-        file. With `leave_one_out` the samples themselves: the same object, or None.
+        Where the density is asked for: float16, float32, float64 or integers, in CPU memory or on a
+        GPU, or the path of a file. With `leave_one_out` the samples themselves: the same object, or
+        None.
     samples : array of shape (m, d)
         What the density is made of, as `points`.
     bandwidth : float, array of shape (b,), "scott" or "silverman", optional
@@ -51,17 +52,20 @@ def log_density(
         and covariance are still those of all samples.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the inputs, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
     array of shape (n,) or (n, b), float64
-        Log-densities in nats; of shape (n, b) if `bandwidth` is an array.
+        Log-densities in nats; of shape (n, b) if `bandwidth` is an array. A NumPy array, or where
+        an array is on a GPU one of its library, on the same GPU.
 
     Raises
     ------
@@ -73,7 +77,9 @@ def log_density(
         `leave_one_out` comes with other points or leaves no sample, or another option is out of
         bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Warns
     -----
@@ -94,7 +100,7 @@ def log_density(
     error is at most ``1e-5 + 2^-44 E`` nats for float16 and float32 rows and ``1e-10 + 2^-44 E``
     for float64; points and samples of different dtypes are taken in the wider one. With a
     covariance both sets are whitened in float64, which adds rounding in proportion to its condition
-    number.
+    number; on a GPU the host whitens, and reads the samples for their covariance.
 
     A model that has samples but no likelihood gets one this way. It describes a distribution well
     in few dimensions only: under the best bandwidth the squared error falls like ``n^(-4/(d+4))``
@@ -126,4 +132,5 @@ def log_density(
             session, points, samples, bandwidth, covariance, weights, leave_one_out
         )
     densities.warn_if_dominated("log_density", found.dominated, len(found.values))
-    return found.values if found.several else found.values[:, 0]
+    values: Floats = session.results(found.values if found.several else found.values[:, 0])
+    return values

@@ -40,7 +40,8 @@ def kid(
     Parameters
     ----------
     real : array of shape (n, d)
-        Reference features, n >= 2: float16, float32, float64 or integers, or the path of a file.
+        Reference features, n >= 2: float16, float32, float64 or integers, in CPU memory or on a
+        GPU, or the path of a file.
     fake : array of shape (m, d)
         Generated features, as `real`.
     degree : int, default 3
@@ -59,12 +60,14 @@ def kid(
         Rows of `real` and of `fake` that form S given subsets, instead of random ones.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the inputs, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
@@ -80,7 +83,9 @@ def kid(
         If the sets are not matrices of finite numbers with the same number of columns and at least
         two rows, or another argument is out of bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Notes
     -----

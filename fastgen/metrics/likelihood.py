@@ -61,7 +61,7 @@ def heldout_log_likelihood(
     ----------
     points : array of shape (n, d)
         Held-out rows of the data, where the samples are a model's: float16, float32, float64 or
-        integers, or the path of a file.
+        integers, in CPU memory or on a GPU, or the path of a file.
     samples : array of shape (m, d)
         What the density is made of, as `points`.
     bandwidth : float, array of shape (b,), "scott" or "silverman", optional
@@ -73,12 +73,14 @@ def heldout_log_likelihood(
         Of the samples: at least 0 and not all 0; their scale does not matter. Default: equal ones.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the inputs, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
@@ -94,7 +96,9 @@ def heldout_log_likelihood(
         is not positive, the covariance is not symmetric positive definite, a weight is negative, or
         another option is out of bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Warns
     -----

@@ -53,7 +53,8 @@ def membership(
     Parameters
     ----------
     real : array of shape (n, d)
-        Reference features: float16, float32, float64 or integers, or the path of a file.
+        Reference features: float16, float32, float64 or integers, in CPU memory or on a GPU, or
+        the path of a file.
     fake : array of shape (m, d)
         Generated features, as `real`.
     k : int or sequence of int, default 5
@@ -63,17 +64,20 @@ def membership(
         Whether a row at exactly the radius is inside the ball.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the inputs, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
     Membership or list of Membership
-        One entry per row: fake_in_real, real_in_fake, fake_counts and realism.
+        One entry per row: fake_in_real, real_in_fake, fake_counts and realism. NumPy arrays, or
+        where an array is on a GPU those of its library, on the same GPU.
 
     Raises
     ------
@@ -83,7 +87,9 @@ def membership(
         If the sets are not matrices of finite numbers with the same number of columns, or `k`,
         `ties` or another option is out of bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Notes
     -----
@@ -120,10 +126,10 @@ def membership(
                 realism[one.k] = np.sqrt(session.sq_realism(rows, others, kept))
         results = [
             Membership(
-                fake_in_real=one.real_balls_of_fake > 0,
-                real_in_fake=one.fake_balls_of_real > 0,
-                fake_counts=one.real_balls_of_fake,
-                realism=realism[one.k],
+                fake_in_real=session.results(one.real_balls_of_fake > 0),
+                real_in_fake=session.results(one.fake_balls_of_real > 0),
+                fake_counts=session.results(one.real_balls_of_fake),
+                realism=session.results(realism[one.k]),
             )
             for one in found
         ]

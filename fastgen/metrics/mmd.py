@@ -64,8 +64,8 @@ def mmd(
     Parameters
     ----------
     x : array of shape (n, d)
-        First sample: float16, float32, float64 or integers, or the path of a file. At least two
-        rows for the unbiased estimate, at least one for the biased one.
+        First sample: float16, float32, float64 or integers, in CPU memory or on a GPU, or the path
+        of a file. At least two rows for the unbiased estimate, at least one for the biased one.
     y : array of shape (m, d)
         Second sample, as `x`.
     kernel : Kernel or sequence of Kernel, default Polynomial(degree=3, gamma=None, coef0=1.0)
@@ -80,12 +80,14 @@ def mmd(
         Default: 0.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the inputs, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
@@ -101,7 +103,9 @@ def mmd(
         enough rows, another argument is out of bounds, or the median distance is 0 where a
         bandwidth asks for it.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Notes
     -----

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastgen import arrays
 from fastgen.progress import ProgressLike
 from fastgen.results import Neighbors
-from fastgen.session import Rows, Session
+from fastgen.session import Session
 
 Floats = npt.NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
@@ -53,22 +53,26 @@ def knn_radii(
     Parameters
     ----------
     x : array of shape (n, d)
-        Feature vectors: float16, float32, float64 or integers, or the path of a file.
+        Feature vectors: float16, float32, float64 or integers, in CPU memory or on a GPU, or the
+        path of a file.
     k : int or sequence of int, default 3
         Which neighbour, from 1 to n - 1. A sequence costs one pass and gives a list.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the input, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the input, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
     array of shape (n,), float64, or list of such arrays
-        Euclidean distances in feature space.
+        Euclidean distances in feature space: a NumPy array, or where `x` is on a GPU one of its
+        library, on the same GPU.
 
     Raises
     ------
@@ -77,7 +81,9 @@ def knn_radii(
     ValueError
         If `x` is not a matrix of finite numbers, or `k` or another option is out of bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Notes
     -----
@@ -95,14 +101,15 @@ def knn_radii(
     with Session(
         "knn_radii", threads=threads, device=device, progress=progress, memory=memory
     ) as session:
-        rows = arrays.as_rows("knn_radii", "x", x, values=False)
-        arrays.check_has_neighbours("knn_radii", "x", rows)
-        counts, many = arrays.as_neighbour_counts("knn_radii", k, len(rows) - 1)
+        rows = session.rows("x", x)
+        arrays.check_has_neighbours("knn_radii", "x", rows.n)
+        counts, many = arrays.as_neighbour_counts("knn_radii", k, rows.n - 1)
         session.require_memory([rows], max(counts))
-        arrays.check_values("knn_radii", "x", rows, session.threads)
+        session.check_values(rows)
         distinct = sorted(set(counts))
-        squares, _ = session.sq_knn(Rows(rows), None, distinct)
-        radii = [np.sqrt(squares[:, distinct.index(count)]) for count in counts]
+        squares, _ = session.sq_knn(rows, None, distinct)
+        columns = (squares[:, distinct.index(count)] for count in counts)
+        radii: list[Floats] = [session.results(np.sqrt(column)) for column in columns]
         return radii if many else radii[0]
 
 
@@ -154,25 +161,29 @@ def nearest(
     Parameters
     ----------
     x : array of shape (n, d)
-        Rows to look from: float16, float32, float64 or integers, or the path of a file.
+        Rows to look from: float16, float32, float64 or integers, in CPU memory or on a GPU, or the
+        path of a file.
     y : array of shape (m, d), optional
-        Rows to look among. Default: `x` itself, where a row is left out by its index. A `y` that is
-        passed excludes nothing, even if it is the same array.
+        Rows to look among, as `x`. Default: `x` itself, where a row is left out by its index. A `y`
+        that is passed excludes nothing, even if it is the same array.
     k : int or sequence of int, default 1
         How many, from 1 to m (n - 1 without `y`). A sequence costs one pass and gives a list.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
+        arrays are. Arrays in CPU memory are copied to the GPU that is named.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
-        Budget for memory beyond the inputs, in bytes or as "4GB". Default: no limit.
+        Budget for memory beyond the inputs, in bytes or as "4GB"; on a GPU, of its memory.
+        Default: no limit.
 
     Returns
     -------
     Neighbors or list of Neighbors
-        Distances ascending, and indices; equal distances are ordered by index.
+        Distances ascending, and indices; equal distances are ordered by index. NumPy arrays, or
+        where an array is on a GPU those of its library, on the same GPU.
 
     Raises
     ------
@@ -182,7 +193,9 @@ def nearest(
         If the sets are not matrices of finite numbers with the same number of columns, or `k` or
         another option is out of bounds.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has an array, that cannot be used.
+    MemoryError
+        If a GPU has not enough free memory.
 
     Notes
     -----
@@ -203,25 +216,27 @@ def nearest(
         "nearest", threads=threads, device=device, progress=progress, memory=memory
     ) as session:
         if y is None:
-            rows = others = arrays.as_rows("nearest", "x", x, values=False)
-            arrays.check_has_neighbours("nearest", "x", rows)
-            counts, many = arrays.as_neighbour_counts("nearest", k, len(rows) - 1)
+            rows = others = session.rows("x", x)
+            arrays.check_has_neighbours("nearest", "x", rows.n)
+            counts, many = arrays.as_neighbour_counts("nearest", k, rows.n - 1)
         else:
-            rows, others = arrays.as_pair("nearest", "x", x, "y", y)
-            counts, many = arrays.as_neighbour_counts("nearest", k, len(others), "m")
+            rows, others = session.pair("x", x, "y", y)
+            counts, many = arrays.as_neighbour_counts("nearest", k, others.n, "m")
         session.require_memory([rows] if y is None else [rows, others], max(counts))
-        arrays.check_values("nearest", "x", rows, session.threads)
-        if y is not None:
-            arrays.check_values("nearest", "y", others, session.threads)
-        pool = None if y is None else Rows(others)
+        session.check_values(rows, others)
+        pool = None if y is None else others
         ranks = range(1, max(counts) + 1)
-        squares, indices = session.sq_knn(Rows(rows), pool, ranks, indices=True)
+        squares, indices = session.sq_knn(rows, pool, ranks, indices=True)
         assert indices is not None
         for rows_of_block in _blocks(squares):
             np.sqrt(squares[rows_of_block], out=squares[rows_of_block])
+        results = session.results
         if not many:
-            return Neighbors(squares, indices)
-        return [Neighbors(_leading(squares, count), _leading(indices, count)) for count in counts]
+            return Neighbors(results(squares), results(indices))
+        return [
+            Neighbors(results(_leading(squares, count)), results(_leading(indices, count)))
+            for count in counts
+        ]
 
 
 def _blocks(array: npt.NDArray[Any]) -> Iterator[slice]:

@@ -1,0 +1,312 @@
+"""The GPUs of one call: what is there of its sets, and the joins that run on them.
+
+With one GPU an engine sees all pairs. Several GPUs have a copy of both sets each, and a share of
+the tiles; sets that fit on none are joined by blocks, dealt to the GPUs. Results are put together
+exactly (`reductions`), so neither the number of GPUs nor blocks change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from fastgen import backend, blocks, gpu_plan, plan
+from fastgen._errors import fail
+from fastgen.arrays import LARGEST, fail_if_bad
+from fastgen.gpu_plan import JoinSize
+from fastgen.reductions import Answering, Part, Reduction
+from fastgen.sets import Rows
+from fastgen.workers import Tell, drive, side_by_side
+
+if TYPE_CHECKING:
+    from fastgen import _cuda
+
+
+class Gpu:
+    """The GPUs that a call computes on.
+
+    Parameters
+    ----------
+    function : str
+        Named in messages.
+    devices : sequence of int
+        CUDA's indices, the first one first.
+    stream : _cuda.Stream, optional
+        Of the caller, on the first of them. Default: one of our own.
+    budget : int, optional
+        Bytes of each GPU's memory; default what is free there.
+    counters : dict, optional
+        The engines' counters are added to it.
+
+    Attributes
+    ----------
+    function, devices, budget
+        As given.
+    module : module
+        `backend.cuda()`.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        devices: Sequence[int],
+        stream: _cuda.Stream | None,
+        budget: int | None,
+        counters: dict[str, int] | None = None,
+    ) -> None:
+        self.module = backend.cuda()
+        self.devices = list(devices)
+        self.function = function
+        self.budget = budget
+        self._counters = counters
+        self._block_rows = 0  # 0: sets are on the GPUs as a whole
+        self._points = 0  # 0: as many as there are
+        self._streams: dict[int, _cuda.Stream] = {}
+        for device in devices:
+            if stream is not None and stream.device == device:
+                self._streams[device] = stream
+            else:
+                self._streams[device] = self.module.Stream(device)
+
+    @property
+    def whole(self) -> bool:
+        """Whether one engine sees all pairs of a join."""
+        return len(self.devices) == 1 and not self._block_rows
+
+    @property
+    def first(self) -> int:
+        """The GPU of what runs on one alone."""
+        return self.devices[0]
+
+    def synchronize(self) -> None:
+        """Wait for everything that the call has given to its GPUs."""
+        for stream in self._streams.values():
+            stream.synchronize()
+
+    def available(self) -> int:
+        """Return the bytes that the call may take of each GPU's memory.
+
+        Returns
+        -------
+        int
+            The budget, or less where less is free.
+        """
+        free = min(int(self.module.free_memory(device)) for device in self.devices)
+        return free if self.budget is None else min(self.budget, free)
+
+    def make_room(self, sets: Sequence[Rows], k: int) -> None:
+        """Decide whether joins see their sets as a whole, or in blocks.
+
+        Parameters
+        ----------
+        sets : sequence of Rows
+            All that take part in the call.
+        k : int
+            Neighbours kept per row.
+
+        Raises
+        ------
+        ValueError
+            If the budget holds no blocks of useful size.
+        MemoryError
+            If the free memory does not.
+        """
+        size = self._join_size(sets, k)
+        available = self.available()
+        if size.bytes_needed() <= available:
+            self._block_rows = 0
+            return
+        self._block_rows = size.block_rows(available)
+        if not self._block_rows:
+            self.require(size.least_bytes())
+
+    def require(self, needed: int) -> None:
+        """Raise if the memory does not hold what is needed.
+
+        Parameters
+        ----------
+        needed : int
+            Bytes.
+
+        Raises
+        ------
+        ValueError
+            If the caller's budget is smaller.
+        MemoryError
+            If a GPU has not so much free.
+        """
+        plan.require_memory(self.function, self.budget, needed)
+        for device in self.devices:
+            free = int(self.module.free_memory(device))
+            if free < needed:
+                raise MemoryError(
+                    f"{self.function}: needs {needed} bytes of the memory of cuda:{device}, "
+                    f"where {free} are free"
+                )
+
+    def take_turns(self, points: int) -> None:
+        """Let passes of the density engine have fewer points than there are.
+
+        Parameters
+        ----------
+        points : int
+            How many at a time; larger sets stay on the host until then.
+        """
+        self._points = points
+
+    def points(self, n: int) -> int:
+        """Return how many points a pass of the density engine may have.
+
+        Parameters
+        ----------
+        n : int
+            How many there are.
+
+        Returns
+        -------
+        int
+            At most `n`.
+        """
+        return min(n, self._points or n)
+
+    def absent(self, sets: Sequence[Rows]) -> int:
+        """Return how many rows of some sets have to be copied to the first GPU.
+
+        Parameters
+        ----------
+        sets : sequence of Rows
+            Each counts once.
+
+        Returns
+        -------
+        int
+            Rows.
+        """
+        distinct = {id(rows): rows for rows in sets}.values()
+        return sum(rows.n for rows in distinct if self.first not in rows.copies)
+
+    def check_values(self, rows: Rows) -> bool:
+        """Check on a GPU that all numbers are finite and at most 2^500 in magnitude.
+
+        Parameters
+        ----------
+        rows : Rows
+            Copied to the first GPU, if it is not to be joined by blocks.
+
+        Returns
+        -------
+        bool
+            False if nothing has been checked: the rows stay on the host.
+
+        Raises
+        ------
+        ValueError
+            Naming the first bad row and column.
+        """
+        stays = self._block_rows or self.points(rows.n) < rows.n
+        if stays and self.first not in rows.copies:
+            return False
+        infinite, large = self.handle(rows).first_bad(LARGEST)
+        fail_if_bad(self.function, rows.name, rows.values, infinite, large)
+        return True
+
+    def handle(self, rows: Rows, device: int | None = None) -> _cuda.Rows:
+        """Return the rows as engines take them, copied to a GPU if they are not there.
+
+        Parameters
+        ----------
+        rows : Rows
+            A set.
+        device : int, optional
+            Default: the first GPU.
+
+        Returns
+        -------
+        _cuda.Rows
+            Ready for work on the call's stream.
+        """
+        device = self.first if device is None else device
+        stream = self._streams[device]
+        if device not in rows.copies:
+            if rows.copies:
+                rows.copies[device] = next(iter(dict(rows.copies).values())).copied(stream)
+            else:
+                upload = self.module.Upload(rows.values, stream, stream)
+                drive(upload)
+                rows.copies[device] = upload.rows()
+        if rows.copies[device].stream.handle != stream.handle:  # from a call before this one
+            rows.copies[device] = rows.copies[device].on(stream)
+        return rows.copies[device]
+
+    def join(
+        self, reduction: Reduction, x: Rows, y: Rows, path: str | None, k: int, tell: Tell
+    ) -> None:
+        """Let engines look at all pairs of two sets.
+
+        Parameters
+        ----------
+        reduction : Reduction
+            What they are asked; gets their answers.
+        x, y : Rows
+            The sets; the same object for a set against itself.
+        path : str or None
+            One of `gpu_plan.PATHS`.
+        k : int
+            Neighbours sought.
+        tell : callable
+            Takes the fraction done.
+        """
+        plan.check_path(self.function, path, gpu_plan.PATHS)
+        if path == "direct" and x.d > gpu_plan.DIRECT_D:
+            condition = f'other than "direct" beyond {gpu_plan.DIRECT_D} features'
+            fail(self.function, "path", condition, f"d = {x.d}")
+        name, lock = gpu_plan.join_path(path, k), Lock()
+        if self._block_rows:
+            left, right = (blocks.blocks_of(rows, self._block_rows) for rows in (x, y))
+            count = min(len(self.devices), len(left))
+
+            def walk(place: int, tell: Tell) -> None:
+                stream = self._streams[self.devices[place]]
+                mine = left[place::count]
+                blocks.join(
+                    reduction, mine, right, self.module, stream, name, lock, tell, self._count
+                )
+
+            side_by_side([partial(walk, place) for place in range(count)], tell)
+            return
+
+        def share(place: int, tell: Tell) -> tuple[Answering, Part]:
+            device = self.devices[place]
+            left, right = (self._prepared(rows, device, name) for rows in (x, y))
+            divided = place, len(self.devices)
+            part = Part(left, right, slice(0, x.n), slice(0, y.n), divided)
+            engine = reduction.begin(self.module, part)
+            assert engine is not None  # whole sets have pairs
+            drive(engine, tell)
+            return engine, part
+
+        calls = [partial(share, place) for place in range(len(self.devices))]
+        for engine, part in side_by_side(calls, tell):
+            reduction.take(engine.finish(), part)
+            self._count(engine.counters)
+
+    def _prepared(self, rows: Rows, device: int, path: str) -> _cuda.Prepared:
+        self.handle(rows, device)
+        return rows.prepared_on(device, path, self.module)
+
+    def _count(self, counters: dict[str, int]) -> None:
+        if self._counters is not None:
+            for name, count in counters.items():
+                self._counters[name] = self._counters.get(name, 0) + count
+
+    def _join_size(self, sets: Sequence[Rows], k: int) -> JoinSize:
+        distinct = list({id(rows): rows for rows in sets}.values())
+        return JoinSize(
+            tuple(rows.n for rows in distinct),
+            self.absent(distinct),
+            distinct[0].d,
+            max(rows.values.itemsize for rows in distinct),
+            k,
+        )

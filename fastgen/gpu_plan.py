@@ -1,0 +1,202 @@
+"""Arithmetic before work on GPUs: what engines there call their paths, and need in memory.
+
+Numbers in, numbers out; no arrays. Estimates are from above, and of the GPU's memory alone: of the
+host's a few numbers per row are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastgen.plan import LARGEST_LIST_K
+
+#: Paths of joins that a caller may force, by what the engines call them. There is no tree: float32
+#: differences ("direct", up to 16 features) are faster.
+PATHS = {
+    "auto": "auto",
+    "int8": "int8",
+    "float32": "fine",
+    "scan": "exact",
+    "direct": "direct",
+}
+
+#: Features up to which differences are taken.
+DIRECT_D = 16
+
+#: Points of a log-density are dealt to GPUs, and to passes, by multiples of this.
+POINTS = 8192
+
+FIXED_BYTES = 192 << 20  # hits of a batch of tiles, scratch that the memory pool keeps
+LEAST_ROWS = 4096  # of a block: with fewer the GPU would wait for its own launches
+_PLANE = 128  # features to which 8-bit and 16-bit copies of rows are padded
+_ROW_BYTES = 512  # terms of the bounds in float64 and float32, groups and their hashes, counts
+
+
+@dataclass(frozen=True)
+class JoinSize:
+    """What decides on the memory that joins of some sets take.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Rows of the sets.
+    absent : int
+        Rows of those that are not on the GPU yet.
+    d : int
+        Features.
+    itemsize : int
+        Bytes of a number.
+    k : int
+        Neighbours kept per row; 0 for joins that seek none.
+    """
+
+    sizes: tuple[int, ...]
+    absent: int
+    d: int
+    itemsize: int
+    k: int
+
+    def row_bytes(self) -> int:
+        """Return what a row takes beside itself.
+
+        Returns
+        -------
+        int
+            Bytes: two planes of 8 bits, terms of bounds, lists of candidates and neighbours.
+        """
+        lists = ((1600 if self.k <= 32 else 3200) + 32 * self.k) if self.k else 0
+        return 2 * -(-self.d // _PLANE) * _PLANE + _ROW_BYTES + lists
+
+    def bytes_needed(self) -> int:
+        """Return what joins take with all sets on the GPU.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
+        rows = self.absent * self.d * self.itemsize
+        return FIXED_BYTES + rows + sum(self.sizes) * self.row_bytes()
+
+    def _row_of_blocks(self) -> int:
+        """Return the bytes of a row where two blocks are joined and a third is on its way."""
+        return 3 * self.d * self.itemsize + 2 * self.row_bytes()
+
+    def block_rows(self, budget: int) -> int:
+        """Return how many rows a block may have.
+
+        Parameters
+        ----------
+        budget : int
+            Bytes.
+
+        Returns
+        -------
+        int
+            Rows; 0 if the budget does not hold blocks of `LEAST_ROWS`.
+        """
+        rows = (budget - FIXED_BYTES) // self._row_of_blocks()
+        return rows if rows >= LEAST_ROWS else 0
+
+    def least_bytes(self) -> int:
+        """Return the smallest budget with which these sets can be joined.
+
+        Returns
+        -------
+        int
+            Bytes, with blocks of `LEAST_ROWS`.
+        """
+        return min(self.bytes_needed(), FIXED_BYTES + LEAST_ROWS * self._row_of_blocks())
+
+
+def sum_bytes_needed(
+    sizes: Sequence[int], absent: int, d: int, itemsize: int, kernels: int, labels: int
+) -> int:
+    """Estimate what a pass of the sum engine takes at least.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Rows of the sets, or of their subsets.
+    absent, d, itemsize : int
+        As of `JoinSize`.
+    kernels : int
+        Kernels of the pass.
+    labels : int
+        Vectors of labels.
+
+    Returns
+    -------
+    int
+        Bytes: norms and shifts, sums of every kernel. Packed rows take what is left, by windows.
+    """
+    row = 160 + 128 * kernels + 3 * labels
+    return FIXED_BYTES + absent * d * itemsize + sum(sizes) * row
+
+
+def density_bytes_needed(
+    points: int, samples: int, absent: int, d: int, itemsize: int, bandwidths: int
+) -> int:
+    """Estimate what a pass of the density engine takes.
+
+    Parameters
+    ----------
+    points, samples : int
+        Rows of both sets.
+    absent, d, itemsize : int
+        As of `JoinSize`.
+    bandwidths : int
+        Of the pass.
+
+    Returns
+    -------
+    int
+        Bytes: norms, weights, results; sums by parts of the samples have a limit of their own.
+    """
+    rows = 32 * (points + samples) + 16 * points * bandwidths
+    return 2 * FIXED_BYTES + absent * d * itemsize + rows
+
+
+def density_points(
+    budget: int, samples: int, absent: int, point_bytes: int, d: int, itemsize: int, bandwidths: int
+) -> int:
+    """Return how many points a pass of the density engine may have.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes.
+    samples, absent, d, itemsize, bandwidths : int
+        As for `density_bytes_needed`, without any point.
+    point_bytes : int
+        What a point takes if it has to be uploaded; 0 if it is there.
+
+    Returns
+    -------
+    int
+        A multiple of `POINTS`; 0 if even so many do not fit.
+    """
+    fixed = density_bytes_needed(0, samples, absent, d, itemsize, bandwidths)
+    row = density_bytes_needed(1, samples, absent, d, itemsize, bandwidths) - fixed
+    return max(0, budget - fixed) // (row + point_bytes) // POINTS * POINTS
+
+
+def join_path(path: str | None, k: int) -> str:
+    """Name the path of a join as the engines of a GPU do.
+
+    Parameters
+    ----------
+    path : str or None
+        One of `PATHS`; None chooses.
+    k : int
+        Neighbours sought.
+
+    Returns
+    -------
+    str
+        "auto" lets the engine choose by the rows.
+    """
+    if path is None and k > 8 * LARGEST_LIST_K:
+        return PATHS["scan"]
+    return PATHS[path or "auto"]
