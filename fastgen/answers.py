@@ -16,9 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import arrays, plan
+from fastgen import device_answers, library_devices, library_rows, plan
 from fastgen._errors import fail
+from fastgen.answer_rows import ENTROPY_UNIT, GRIDS, entropies_of, sum_runs, turned
 from fastgen.arrays import Rows2D
+from fastgen.library_devices import Device
+from fastgen.library_rows import LibraryRows
 from fastgen.results import InceptionScore
 from fastgen.session import Session
 from fastgen.workers import by_parts
@@ -28,13 +31,6 @@ Integers = npt.NDArray[np.int64]
 
 #: Of int64 sums that are held at a time, where there are many splits.
 TOTALS_BYTES = 64 << 20
-
-_ROW_SUM = 1e-3  # how far from 1 a row may add up to: float16 rounds as much
-_FAR = -600.0  # e^-600 is below all grids, and still no subnormal number for any number of classes
-_GRIDS = (2.0**31, 2.0**63)
-# A float64 next to 1.5 * 2^52 / grid is a multiple of 1 / grid: adding and subtracting rounds.
-_ROUNDERS = tuple(1.5 * 2.0**52 / grid for grid in _GRIDS)
-_ENTROPY_UNIT = 32.0  # the logarithm of 2^31 classes is 21.5: entropies over this are below 1
 
 # Of float64. At 50,000 x 1,000 and two threads, a quarter of it costs 1.6 times as much, as threads
 # then wait for the interpreter; twice as much leaves the cache.
@@ -52,13 +48,16 @@ class Answers(NamedTuple):
         Named in messages.
     argument : str
         "logits" or "probabilities", which is what they are.
-    rows : ndarray of shape (n, c)
-        As `arrays.as_rows` returns them.
+    rows : ndarray of shape (n, c) or LibraryRows
+        As `library_rows.as_rows` returns them.
+    device : Device or None
+        Where they are summed; None for the CPU.
     """
 
     function: str
     argument: str
-    rows: Rows2D
+    rows: Rows2D | LibraryRows
+    device: Device | None = None
 
 
 class BlockSums(NamedTuple):
@@ -178,11 +177,13 @@ class Totals:
         """Return mean entropy of the rows and entropy of their mean."""
         upper, lower = self.sums[split]
         # At most some 2^-53 of a sum is lost as the limbs become floats.
-        means = (upper / _GRIDS[0] + lower / _GRIDS[1]) / self.counts[split]
-        return _ENTROPY_UNIT * float(means[-1]), float(_entropies(means[np.newaxis, :-1])[0])
+        means = (upper / GRIDS[0] + lower / GRIDS[1]) / self.counts[split]
+        return ENTROPY_UNIT * float(means[-1]), float(entropies_of(means[np.newaxis, :-1])[0])
 
 
-def as_answers(function: str, logits: object, probabilities: object) -> Answers:
+def as_answers(
+    function: str, logits: object, probabilities: object, asked: Device | str | None = None
+) -> Answers:
     """Validate a classifier's answers, but for their numbers.
 
     Parameters
@@ -191,6 +192,8 @@ def as_answers(function: str, logits: object, probabilities: object) -> Answers:
         Named in messages.
     logits, probabilities : array of shape (n, c)
         One of them; the other is None.
+    asked : None, str or Device
+        What `library_devices.asked_for` made of `device`.
 
     Returns
     -------
@@ -205,7 +208,14 @@ def as_answers(function: str, logits: object, probabilities: object) -> Answers:
     if (logits is None) == (probabilities is None):
         fail(function, "logits", "or `probabilities`", "none" if logits is None else "both")
     argument, given = ("probabilities", probabilities) if logits is None else ("logits", logits)
-    return Answers(function, argument, arrays.as_rows(function, argument, given, values=False))
+    rows = library_rows.as_rows(function, argument, given)
+    device = asked if isinstance(asked, Device) else None
+    if isinstance(rows, LibraryRows):
+        if asked == library_devices.HOST:
+            rows = rows.on_host()
+        else:
+            device = device or rows.device
+    return Answers(function, argument, rows, device)
 
 
 def splits_of(places: Integers, rows: int, splits: int) -> Integers:
@@ -247,6 +257,11 @@ def require_memory(session: Session, answers: Answers, splits: int) -> None:
         Summed at a time.
     """
     n, classes = answers.rows.shape
+    if answers.device is not None:  # the memory of the device
+        block = max(device_answers.BLOCK_BYTES, 8 * (classes + 1))
+        needed = _FIXED_BYTES + 12 * block + 16 * splits * (classes + 1) + 40 * n
+        plan.require_memory(session.function, session.memory, needed)
+        return
     block = max(_BLOCK_BYTES, 8 * (classes + 1))
     # A thread has six arrays of a block's size, and the sums of its blocks: on both grids, of at
     # most every row. Then totals, those of all rows as floats, and three numbers for every row.
@@ -285,6 +300,9 @@ def add_up(
     ValueError
         If a number is not finite, or a row holds no probabilities; some rows may have been added.
     """
+    if answers.device is not None:
+        _add_up_on_device(answers, answers.device, labels, chosen, totals, tell)
+        return
     n = len(labels) if chosen is None else len(chosen)
     step = max(1, _BLOCK_BYTES // (8 * answers.rows.shape[1]))
 
@@ -302,11 +320,43 @@ def add_up(
             tell(end - begin, 1.0)
 
 
+def _add_up_on_device(
+    answers: Answers,
+    device: Device,
+    labels: Integers,
+    chosen: Integers | None,
+    totals: Totals,
+    tell: Callable[[float, float], None] | None,
+) -> None:
+    if chosen is None and np.any(labels[1:] < labels[:-1]):
+        chosen = np.argsort(labels, kind="stable")
+    elif chosen is not None:
+        chosen = chosen[np.argsort(labels[chosen], kind="stable")]
+    n, rows = len(labels) if chosen is None else len(chosen), answers.rows
+    step = device_answers.rows_of_block(rows.shape[1])
+    for begin in range(0, n, step):
+        here = slice(begin, min(begin + step, n))
+        place = here if chosen is None else chosen[here]
+        block = rows.picked(place) if isinstance(rows, LibraryRows) else rows[place]
+        splits = labels[place]
+        starts = np.append([0], np.flatnonzero(splits[1:] != splits[:-1]) + 1)
+        sums = device_answers.sum_block(device, block, answers.argument == "logits", starts)
+        if sums is None:  # the CPU says what is wrong
+            host = block.on_host() if isinstance(block, LibraryRows) else block
+            turned(answers, place, host.astype(np.float64))
+            got = "rows that the CPU accepts"
+            fail(answers.function, answers.argument, "to be alike everywhere", got)
+        counts = np.diff(starts, append=len(splits))
+        totals.add_blocks([[BlockSums(splits[starts], counts, sums)]])
+        if tell is not None:
+            tell(len(splits), 1.0)
+
+
 def _of_block(answers: Answers, place: slice | Integers, labels: Integers) -> BlockSums:
+    assert not isinstance(answers.rows, LibraryRows)
     values = answers.rows[place].astype(np.float64)
-    turn = _from_logits if answers.argument == "logits" else _from_probabilities
     with np.errstate(all="ignore"):  # of numbers that are refused, or too small to count
-        p, entropies = turn(answers, place, values)
+        p, entropies = turned(answers, place, values)
         splits = labels[place]
         if np.any(splits[1:] < splits[:-1]):
             order = np.argsort(splits, kind="stable")
@@ -315,80 +365,6 @@ def _of_block(answers: Answers, place: slice | Integers, labels: Integers) -> Bl
         starts = np.concatenate([[0], edges])
         counts = np.diff(starts, append=len(splits))
         sums = np.empty((len(starts), 2, p.shape[1] + 1), dtype=np.int64)
-        _sum_runs(p, starts, sums[:, :, :-1])
-        _sum_runs(entropies[:, np.newaxis] / _ENTROPY_UNIT, starts, sums[:, :, -1:])
+        sum_runs(p, starts, sums[:, :, :-1])
+        sum_runs(entropies[:, np.newaxis] / ENTROPY_UNIT, starts, sums[:, :, -1:])
     return BlockSums(splits[starts], counts, sums)
-
-
-def _sum_runs(values: Floats, starts: Integers, sums: Integers) -> None:
-    """Sum runs of rows of numbers in [0, 1] on both grids; float64 is exact for 2^22 rows."""
-    rest = values
-    for limb, (grid, rounder) in enumerate(zip(_GRIDS, _ROUNDERS, strict=True)):
-        rounded = rest + rounder
-        rounded -= rounder
-        sums[:, limb] = np.add.reduceat(rounded, starts, axis=0) * grid
-        if limb == 0:
-            rest = np.subtract(rest, rounded, out=rounded)  # exact
-
-
-def _from_logits(
-    answers: Answers, place: slice | Integers, values: Floats
-) -> tuple[Floats, Floats]:
-    """Return the softmax of every row and its entropy; `values` are overwritten."""
-    largest = values.max(axis=1, keepdims=True)
-    if not (np.isfinite(largest).all() and np.isfinite(values.min())):
-        hint = "for a class that is ruled out take a number such as -1e9"
-        _fail_at(answers, place, values, ~np.isfinite(values), "to be finite", hint)
-    values -= largest
-    np.maximum(values, _FAR, out=values)
-    p = np.exp(values)
-    totals = p.sum(axis=1, keepdims=True)
-    values *= p
-    entropies = np.log(totals[:, 0]) - values.sum(axis=1) / totals[:, 0]
-    p /= totals
-    return p, entropies
-
-
-def _from_probabilities(
-    answers: Answers, place: slice | Integers, values: Floats
-) -> tuple[Floats, Floats]:
-    """Return every row over its sum, in place, and its entropy."""
-    least, totals = values.min(), values.sum(axis=1, keepdims=True)
-    off = np.abs(totals[:, 0] - 1)
-    if not (least >= 0 and off.max() <= _ROW_SUM):
-        _fail_at(answers, place, values, ~np.isfinite(values), "to be finite")
-        _fail_at(answers, place, values, values < 0, "of at least 0")
-        row = int(np.argmax(off > _ROW_SUM))
-        condition = f"with rows that add up to 1 to within {_ROW_SUM}"
-        hint = "answers before the softmax are `logits`"
-        got = f"{totals[row, 0]} in row {_number(place, row)}"
-        fail(answers.function, answers.argument, condition, got, hint)
-    values /= totals
-    return values, _entropies(values)
-
-
-def _entropies(p: Floats) -> Floats:
-    """Return ``-sum p log p`` of every row, where ``0 log 0 = 0``."""
-    terms = np.log(np.maximum(p, np.finfo(np.float64).tiny))
-    terms *= p
-    entropies: Floats = np.maximum(-terms.sum(axis=1), 0.0)
-    return entropies
-
-
-def _fail_at(
-    answers: Answers,
-    place: slice | Integers,
-    values: Floats,
-    wrong: npt.NDArray[np.bool_],
-    condition: str,
-    hint: str = "",
-) -> None:
-    """Raise for the first number that is wrong, if there is one."""
-    if wrong.any():
-        row, column = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-        got = f"{values[row, column]} in row {_number(place, int(row))}, column {column}"
-        fail(answers.function, answers.argument, condition, got, hint)
-
-
-def _number(place: slice | Integers, row: int) -> int:
-    return int(place.start + row if isinstance(place, slice) else place[row])

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgen._errors import fail
+from fastgen.arrays import on_host
 from fastgen.plan import as_int
 
 Integers = npt.NDArray[np.int64]
@@ -144,7 +145,7 @@ def as_subsets(function: str, indices: Any, n: int, m: int) -> tuple[Integers, I
         fail(function, argument, condition, type(indices).__name__, error=TypeError)
     pair: list[Integers] = []
     for given, rows, name in zip(indices, (n, m), ("real", "fake"), strict=True):
-        one = np.asarray(given)
+        one = np.asarray(on_host(function, argument, given))
         if one.dtype.kind not in "iu":
             fail(function, argument, condition, f"dtype {one.dtype} for {name}", error=TypeError)
         if one.ndim != 2 or len(one) == 0 or one.shape[1] < 2:

@@ -1,7 +1,9 @@
 """Polar factors and sums of singular values by matrix products alone, with a proof of the error.
 
-Written once against the array API: NumPy arrays, torch tensors and CuPy arrays run the same code in
-float64, every product on the array's device. Only single numbers come to the host.
+Written once against the array API: NumPy, torch, CuPy and JAX arrays run the same code in float64,
+every product on the array's device. Only single numbers come to the host, and seldom: once for the
+scale, once for a bound that the steps need, once for the certificate and once for each Cholesky
+factorisation.
 
 ``A = Q H`` with ``Q' Q = I`` and H positive semi-definite; the sum of the singular values is
 ``<Q, A>``, the sum of the products of the entries. Q is the limit of ``X <- X (a I + b X'X +
@@ -14,10 +16,8 @@ import math
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from fastgen._errors import fail
-from fastgen.arrays import as_rows
+from fastgen import namespaces
+from fastgen.matrices import add_product, cholesky, namespace
 from fastgen.quintics import quintic_steps
 
 #: Singular values below this share of the largest are not lifted to 1 by the first steps.
@@ -35,7 +35,7 @@ def polar_factor(a: Any, least: float = LEAST) -> Any:
     Parameters
     ----------
     a : array of shape (m, n), float64
-        NumPy, torch or CuPy; finite.
+        NumPy, torch, CuPy or JAX; finite.
     least : float, default 1e-8
         Directions whose singular value is at least this share of the largest get 1 to rounding,
         others a number from 0 to 1.
@@ -58,17 +58,21 @@ def polar_factor(a: Any, least: float = LEAST) -> Any:
     return q.T if a.shape[0] < a.shape[1] else q
 
 
-def nuclear_norm(a: Any, least: float = LEAST, tolerance: float = 1e-9) -> tuple[float, float]:
+def nuclear_norm(
+    a: Any, least: float = LEAST, tolerance: float = 1e-9, smallest: float = 0.0
+) -> tuple[float, float]:
     """Add up the singular values of a matrix, and bound the error.
 
     Parameters
     ----------
     a : array of shape (m, n), float64
-        NumPy, torch or CuPy; finite.
+        NumPy, torch, CuPy or JAX; finite.
     least : float, default 1e-8
         As of `polar_factor`. Up to two further rounds lift values 1e-4 times as large each.
     tolerance : float, default 1e-9
         They are done where the bound, less rounding, is above this share of the value.
+    smallest : float, default 0.0
+        Lower bound of the singular values, where one is known: it may save steps.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def nuclear_norm(a: Any, least: float = LEAST, tolerance: float = 1e-9) -> tuple
     (3.5, True)
     """
     xp, tall, exponent = _scaled(a)
-    q = _iterated(xp, tall, least)
+    q = _iterated(xp, tall, least, _unscaled(smallest, -exponent))
     value, error, floor = _certified(xp, tall, q)
     for _ in range(_MOST_ROUNDS - 1):
         if error - floor <= tolerance * value:
@@ -104,7 +108,7 @@ def certificate(a: Any, q: Any) -> tuple[float, float]:
     Parameters
     ----------
     a : array of shape (m, n), float64
-        NumPy, torch or CuPy; finite.
+        NumPy, torch, CuPy or JAX; finite.
     q : array of shape (m, n), float64
         Of the same library and device; should be the polar factor of A.
 
@@ -148,137 +152,6 @@ def certificate(a: Any, q: Any) -> tuple[float, float]:
     return _unscaled(value, exponent), _unscaled(error, exponent)
 
 
-def namespace(*arrays: Any) -> ModuleType:
-    """Return the array API of the library that some arrays come from.
-
-    Parameters
-    ----------
-    *arrays : array
-        NumPy, torch or CuPy, all of one library (else a TypeError).
-
-    Returns
-    -------
-    module
-        Of array-api-compat.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastgen.polar import namespace
-    >>> namespace(np.zeros(2)).__name__
-    'array_api_compat.numpy'
-    """
-    import array_api_compat
-
-    found: ModuleType = array_api_compat.array_namespace(*arrays)
-    return found
-
-
-def as_device_matrix(
-    function: str, argument: str, value: Any, d: int | None = None
-) -> tuple[ModuleType, Any]:
-    """Validate a matrix and keep it where it is.
-
-    Parameters
-    ----------
-    function, argument : str
-        Named in messages.
-    value : array
-        A torch tensor or a CuPy array on any device, or what `arrays.as_rows` takes, which becomes
-        a NumPy array. Float16, float32, float64 or integers, bfloat16 from torch.
-    d : int, optional
-        Number of rows and columns that it must have. Default: any.
-
-    Returns
-    -------
-    xp : module
-        Namespace of the library.
-    matrix : array of shape (n, m) or (d, d), float64
-        Of the caller's library, on its device. Not a copy if it already was so: do not write.
-
-    Raises
-    ------
-    TypeError, ValueError, BackendUnavailableError
-        As `arrays.as_rows`; ValueError also if the shape is not (d, d).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastgen.polar import as_device_matrix
-    >>> as_device_matrix("matrix_sqrt", "a", np.array([[1, 2], [3, 4]]), d=2)[1]
-    array([[1., 2.],
-           [3., 4.]])
-    """
-    import array_api_compat
-
-    kept = array_api_compat.is_torch_array(value) or array_api_compat.is_cupy_array(value)
-    layout = str(getattr(value, "layout", "torch.strided"))
-    odd = getattr(value, "is_meta", False) or getattr(value, "is_nested", False)
-    if kept and layout == "torch.strided" and not odd:  # `as_rows` says what is wrong with others
-        matrix = _as_float64(function, argument, value)
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            condition = "of shape (n, d), with at least one row and one column"
-            fail(function, argument, condition, f"shape {tuple(matrix.shape)}")
-    else:
-        matrix = as_rows(function, argument, value, values=False).astype(np.float64, copy=False)
-    if d is not None and matrix.shape != (d, d):
-        fail(function, argument, f"of shape {(d, d)}", f"shape {tuple(matrix.shape)}")
-    xp = namespace(matrix)
-    finite = xp.isfinite(matrix)
-    if not bool(xp.all(finite)):
-        place = xp.argmin(xp.reshape(xp.astype(finite, xp.int8), (-1,)))
-        row, column = divmod(int(place), matrix.shape[1])
-        got = f"{float(matrix[row, column])} in row {row}, column {column}"
-        fail(function, argument, "to be finite", got)
-    return xp, matrix
-
-
-def cholesky(xp: ModuleType, a: Any) -> Any | None:
-    """Factorise a symmetric matrix, if it is positive definite in float64.
-
-    Parameters
-    ----------
-    xp : module
-        Namespace of the array, as ``array_api_compat.array_namespace`` gives it.
-    a : array of shape (d, d), float64
-        Symmetric.
-
-    Returns
-    -------
-    array of shape (d, d), float64, or None
-        L, lower triangular, or None where the factorisation broke down.
-
-    Examples
-    --------
-    >>> import array_api_compat.numpy as xp
-    >>> from fastgen.polar import cholesky
-    >>> print(cholesky(xp, xp.asarray([[1.0, 2.0], [2.0, 1.0]])))
-    None
-    """
-    try:
-        root = xp.linalg.cholesky(a)
-    except (np.linalg.LinAlgError, RuntimeError) as error:  # torch has an error of its own
-        if "LinAlgError" not in type(error).__name__:
-            raise
-        return None
-    # CuPy may return NaN instead.
-    return root if bool(xp.all(xp.isfinite(root))) else None
-
-
-def _as_float64(function: str, argument: str, value: Any) -> Any:
-    xp = namespace(value)
-    if not xp.isdtype(value.dtype, ("real floating", "integral")):
-        got = str(value.dtype).removeprefix("torch.")
-        condition = "of dtype float16, float32, float64 or integer"
-        fail(function, argument, condition, got, error=TypeError)
-    value = value.detach() if getattr(value, "requires_grad", False) else value
-    try:
-        return xp.astype(value, xp.float64, copy=False)
-    except (TypeError, RuntimeError) as error:  # no float64 on that device
-        reason = str(error).split("\n")[0]
-        fail(function, argument, "on a device with float64", reason, error=TypeError)
-
-
 def _scaled(a: Any) -> tuple[ModuleType, Any, int]:
     """Scale by a power of two to a largest entry in [1/2, 1), and transpose a wide matrix."""
     xp = namespace(a)
@@ -293,19 +166,22 @@ def _unscaled(number: float, exponent: int) -> float:
     return float(number * 2.0**half * 2.0 ** (exponent - half))  # infinite where it overflows
 
 
-def _norm(xp: ModuleType, a: Any) -> float:
-    """Return the Frobenius norm, rounded up; row sums first, so that rounding stays small."""
-    squares = float(xp.sum(xp.sum(a * a, axis=1)))
-    return math.sqrt(squares) * (1 + float(sum(a.shape)) * _UNIT)
+def _squares(xp: ModuleType, a: Any) -> Any:
+    """Return the sum of squares; row sums first, so that rounding stays small."""
+    return xp.sum(xp.sum(a * a, axis=1))
+
+
+def _norm(squares: float, shape: tuple[int, ...]) -> float:
+    """Return a Frobenius norm, rounded up, from the sum of squares."""
+    return math.sqrt(squares) * (1 + float(sum(shape)) * _UNIT)
 
 
 def _plus_diagonal(xp: ModuleType, a: Any, number: float) -> Any:
     return a + number * xp.eye(a.shape[0], dtype=a.dtype, device=a.device)
 
 
-def _iterated(xp: ModuleType, x: Any, least: float) -> Any:
+def _iterated(xp: ModuleType, x: Any, least: float, smallest: float = 0.0) -> Any:
     """Apply the steps to a matrix with at least as many rows as columns."""
-    identity = xp.eye(x.shape[1], dtype=x.dtype, device=x.device)
     y = x.T @ x
     y2 = y.T @ y  # y.T: NumPy takes 3/4 of the time for a matrix and its own transpose
     # |X|_2^4 <= |(X'X)^2|_F, a fifth of |X|_F where nothing stands out. The margin of the steps
@@ -315,12 +191,28 @@ def _iterated(xp: ModuleType, x: Any, least: float) -> Any:
         return x
     bound = fourth**0.25
     x, y, y2 = x / bound, y / bound**2, y2 / bound**4
-    for index, (a, b, c) in enumerate(quintic_steps(least)):
+    steps = quintic_steps(max(least, _below(smallest / bound)))
+    if namespaces.is_on_device(x):
+        for index, (a, b, c) in enumerate(steps):
+            if index:
+                y = x.T @ x
+                y2 = add_product(xp, y, y, c, y, b)
+            else:
+                y2 = c * y2 + b * y
+            x = add_product(xp, x, y2, 1.0, x, a)
+        return x
+    identity = xp.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    for index, (a, b, c) in enumerate(steps):
         if index:
             y = x.T @ x
             y2 = y.T @ y
         x = x @ (c * y2 + b * y + a * identity)
     return x
+
+
+def _below(share: float) -> float:
+    """Return a power of 2 below a share, at most 1/2: few are asked for, and their steps kept."""
+    return 2.0 ** min(-1, math.frexp(share)[1] - 1) if share > 0 else 0.0
 
 
 def _certified(xp: ModuleType, a: Any, q: Any) -> tuple[float, float, float]:
@@ -330,42 +222,52 @@ def _certified(xp: ModuleType, a: Any, q: Any) -> tuple[float, float, float]:
     """
     m, k = a.shape
     product = (m + 4) * _UNIT
-    size_a, size_q = _norm(xp, a), _norm(xp, q)
-    # 2-norm of Q's absolute values: its products err by that much times the other's norm.
-    columns, rows = (float(xp.max(xp.sum(xp.abs(q), axis=axis))) for axis in (0, 1))
-    absolute = min(size_q, math.sqrt(columns * rows) * (1 + (m + 2) * _UNIT))
-
-    value = float(xp.sum(xp.sum(q * a, axis=1)))
-    b = q.T @ a
-    size_b = _norm(xp, b)
+    b, gram = q.T @ a, q.T @ q
     h, skew = 0.5 * (b + b.T), 0.5 * (b - b.T)
-    rest = a - q @ b
-    total = float(xp.linalg.trace(h))
-    if not math.isfinite(value + total + absolute + size_b):
+    absolute = xp.abs(q)
+    total, value, columns, rows, weighted, *squares = namespaces.fetched(
+        xp.linalg.trace(h),
+        xp.sum(xp.sum(q * a, axis=1)),
+        xp.max(xp.sum(absolute, axis=0)),
+        xp.max(xp.sum(absolute, axis=1)),
+        _weighted_diagonal(xp, h),
+        *(_squares(xp, one) for one in (a, q, b, skew)),
+        _squares(xp, a - q @ b),
+        _squares(xp, _plus_diagonal(xp, gram, -1.0)),
+    )
+    shapes = (a, q, b, skew, a, gram)
+    size_a, size_q, size_b, size_skew, size_rest, apart = (
+        _norm(number, one.shape) for number, one in zip(squares, shapes, strict=True)
+    )
+    # 2-norm of Q's absolute values: its products err by that much times the other's norm.
+    absolute_q = min(size_q, math.sqrt(columns * rows) * (1 + (m + 2) * _UNIT))
+    if not math.isfinite(value + total + absolute_q + size_b):
         return 0.0, math.inf, 0.0
 
-    s, floor_s = _largest(xp, q, product * absolute**2)
-    negative, floor_t = _negative_part(xp, h)
+    s, floor_s = _largest(xp, gram, apart, product * absolute_q**2)
+    negative, floor_t = _negative_part(xp, h, 1.01 * _UNIT * weighted)
     rounding_value = (m + k) * _UNIT * size_q * size_a
     rounding_total = math.sqrt(k) * (k + 2) * _UNIT * size_b
-    rounding_rest = math.sqrt(k) * (product * absolute * size_b + 2 * _UNIT * size_a)
+    rounding_rest = math.sqrt(k) * (product * absolute_q * size_b + 2 * _UNIT * size_a)
     symmetric = total + rounding_total + 2 * k * negative
-    most = s * (symmetric + math.sqrt(k) * _norm(xp, skew))
-    most += math.sqrt(k) * _norm(xp, rest) + rounding_rest
+    most = s * (symmetric + math.sqrt(k) * size_skew)
+    most += math.sqrt(k) * size_rest + rounding_rest
     error = max(value - value / s, most - value, 0.0) + rounding_value
     error *= 1 + 64 * _UNIT  # for the few operations of these lines
     floor = rounding_value + rounding_total + rounding_rest
     return value, error, floor + (floor_s - 1) * abs(value) + 2 * k * floor_t
 
 
-def _largest(xp: ModuleType, q: Any, rounding: float) -> tuple[float, float]:
-    """Bound the 2-norm of Q by at least 1; also what no Q gets below for rounding."""
-    gram = q.T @ q
-    apart = _norm(xp, _plus_diagonal(xp, gram, -1.0))
+def _largest(xp: ModuleType, gram: Any, apart: float, rounding: float) -> tuple[float, float]:
+    """Bound the 2-norm of Q by at least 1; also what no Q gets below for rounding.
+
+    From Q'Q and how far that is from the identity.
+    """
     floor = math.sqrt(1 + rounding)
     if apart <= 1e-10:
         return math.sqrt(1 + apart + rounding), floor
-    excess, most = 2.0**-42, _norm(xp, gram)  # the 2-norm of Q'Q is at most its Frobenius norm
+    # The 2-norm of Q'Q is at most its Frobenius norm.
+    excess, most = 2.0**-42, _norm(float(_squares(xp, gram)), gram.shape)
     while 1 + excess < most:
         left = _plus_diagonal(xp, -gram, 1 + excess)
         if cholesky(xp, left) is not None:
@@ -375,13 +277,12 @@ def _largest(xp: ModuleType, q: Any, rounding: float) -> tuple[float, float]:
     return math.sqrt(max(1.0, min(1 + excess, most) + rounding)), floor
 
 
-def _negative_part(xp: ModuleType, h: Any) -> tuple[float, float]:
+def _negative_part(xp: ModuleType, h: Any, rounding: float) -> tuple[float, float]:
     """Return t with ``H >= -t I``, and what no singular H gets below for rounding."""
-    rounding = _cholesky_rounding(xp, h)
     floor = 2 * rounding
     if cholesky(xp, _plus_diagonal(xp, h, -rounding)) is not None:
         return 0.0, floor
-    shift, most = rounding / 8, _norm(xp, h)
+    shift, most = rounding / 8, _norm(float(_squares(xp, h)), h.shape)
     while shift < most:
         moved = _plus_diagonal(xp, h, shift)
         if cholesky(xp, moved) is not None:
@@ -390,11 +291,15 @@ def _negative_part(xp: ModuleType, h: Any) -> tuple[float, float]:
     return most, floor
 
 
+def _weighted_diagonal(xp: ModuleType, a: Any) -> Any:
+    """Return the sum of ``(i + 3) |a_ii|``, i from 0."""
+    weights = xp.arange(3, a.shape[0] + 3, dtype=a.dtype, device=a.device)
+    return xp.sum(weights * xp.abs(xp.linalg.diagonal(a)))
+
+
 def _cholesky_rounding(xp: ModuleType, a: Any) -> float:
     """Bound the 2-norm of what a Cholesky factorisation that succeeds errs by.
 
     The entries are at most ``(i + 3)^(1/2) (j + 3)^(1/2) (m_ii m_jj)^(1/2)``, of rank one.
     """
-    diagonal = xp.abs(xp.linalg.diagonal(a))
-    weights = xp.arange(3, a.shape[0] + 3, dtype=a.dtype, device=a.device)
-    return 1.01 * _UNIT * float(xp.sum(weights * diagonal))
+    return 1.01 * _UNIT * float(_weighted_diagonal(xp, a))

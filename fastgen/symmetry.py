@@ -48,7 +48,8 @@ def as_symmetric(xp: ModuleType, function: str, argument: str, matrix: Any) -> A
     array([[1. , 0.5],
            [0.5, 1. ]])
     """
-    if isinstance(matrix, np.ndarray) and _is_symmetric(matrix):
+    same = _is_symmetric(matrix) if isinstance(matrix, np.ndarray) else xp.all(matrix == matrix.T)
+    if bool(same):
         return matrix
     scale = xp.sqrt(xp.abs(xp.linalg.diagonal(matrix)))
     excess = xp.abs(matrix - matrix.T) - ASYMMETRY * scale[:, None] * scale[None, :]

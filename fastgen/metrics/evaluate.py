@@ -6,19 +6,30 @@ import functools
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import answers, arrays, balls, densities, files, gaussians, pairwise, sums
-from fastgen._errors import fail
+from fastgen import (
+    answers,
+    balls,
+    densities,
+    files,
+    gaussians,
+    library_devices,
+    library_rows,
+    pairwise,
+    sums,
+)
+from fastgen._errors import BackendUnavailableError, fail
 from fastgen.answers import Answers
 from fastgen.balls import Neighbourhood
 from fastgen.bandwidths import RULES, as_bandwidths
 from fastgen.estimators import KernelSums
-from fastgen.gaussians import Source
+from fastgen.gaussians import Places, Source
 from fastgen.kernels import Kernel
+from fastgen.library_devices import Device
 from fastgen.metrics import (
     cmmd,
     cross_validation,
@@ -31,6 +42,7 @@ from fastgen.metrics import (
     precision_recall,
 )
 from fastgen.moments import Moments
+from fastgen.namespaces import can_be_computed_with
 from fastgen.progress import ProgressLike
 from fastgen.results import Frechet, InceptionScore, Report, Result
 from fastgen.session import Rows, Session
@@ -156,8 +168,9 @@ def evaluate(
         Its answers after the softmax, likewise.
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
-    device : str, optional
-        "cpu" or None.
+    device : str or device object, optional
+        Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all". Default: where the arrays are. fid
+        and is take one GPU, by torch, CuPy or JAX; without them the CPU, if others are asked for.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
@@ -180,7 +193,7 @@ def evaluate(
         `bandwidth` or another option is out of bounds; answers are missing, no such matrix or not
         asked for; or all fake rows are equal where "cv" has to choose.
     BackendUnavailableError
-        If a GPU is needed.
+        If a GPU is asked for, or has the arrays, that cannot be used.
 
     Warns
     -----
@@ -203,12 +216,17 @@ def evaluate(
     >>> fastgen.evaluate(real=real, fake=fake, k=1).metrics["prdc"]
     PRDC(precision=0.5, recall=1.0, density=1.0, coverage=0.6666666666666666)
     """
+    names = _names(metrics)
+    of_rows = [name for name in names if name not in (FID, IS)]
+    asked = _asked(device, bool(of_rows))
     with Session(
-        "evaluate", threads=threads, device=device, progress=progress, memory=memory
+        "evaluate",
+        threads=threads,
+        device=device if of_rows else None,
+        progress=progress,
+        memory=memory,
     ) as session:
-        names = _names(metrics)
-        given = _answers(session, names, logits, probabilities)
-        of_rows = [name for name in names if name not in (FID, IS)]
+        given = _answers(session, names, logits, probabilities, asked)
         with_balls = any(name in OF_BALLS for name in names)
         counts: list[int] = []
         many = np.ndim(k) == 1
@@ -223,12 +241,19 @@ def evaluate(
             # The biased estimate takes single rows, and so does a density.
             at_least = 1 if {*names} <= {"cmmd", KDE, IS} else 2
             rows, others = pairwise.two_samples(session, "real", real, "fake", fake, at_least)
-        if of_rows:
-            sources: tuple[Source, Source] = rows.values, others.values
-        else:
-            sources = gaussians.as_sources("evaluate", real, fake)
+        where: Device | None = None
+        if not of_rows:
+            sources, where = gaussians.as_sources("evaluate", real, fake, asked)
             if FID not in names:  # which looks at the numbers itself
                 _check_rows(session, sources)
+        elif FID in names:
+            first, second = (
+                one if asked != library_devices.HOST and can_be_computed_with(one) else taken.host
+                for one, taken in ((real, rows), (fake, others))
+            )
+            sources, where = gaussians.as_sources("evaluate", first, second, asked)
+        else:  # only their sizes are asked for
+            sources = cast("Source", rows.values), cast("Source", others.values)
         reports = len(counts) if with_balls else np.size(k)
         passes = with_balls + len({PASSES[name] for name in names if name in PASSES})
         if passes:
@@ -257,7 +282,7 @@ def evaluate(
             if name in OF_BALLS:
                 results[name] = [OF_BALLS[name](one) for one in found()]
             elif name == FID:
-                results[name] = [_fid(session, sources)] * reports
+                results[name] = [_fid(session, sources, where)] * reports
             elif given is not None and name == IS:
                 results[name] = [_inception_score(session, given)] * reports
             elif name == KDE:
@@ -289,12 +314,12 @@ def evaluate(
     return listed if many else listed[0]
 
 
-def _fid(session: Session, sources: tuple[Source, Source]) -> Frechet:
-    real, fake = (
-        gaussians.fitted(session, name, one)
-        for name, one in zip(("real", "fake"), sources, strict=True)
-    )
-    found = frechet.summarise(real, fake)
+def _fid(session: Session, sources: tuple[Source, Source], where: Device | None) -> Frechet:
+    places = Places(where, where)
+    with library_devices.context(where):
+        real = gaussians.fitted(session, "real", sources[0], places)
+        fake = gaussians.fitted(session, "fake", sources[1], places)
+        found = frechet.summarise(real, fake)
     session.progress.update(_solving(sources), 1.0)
     return found
 
@@ -312,8 +337,22 @@ def _inception_score(session: Session, given: Answers) -> InceptionScore:
     return inception.summarise(given, _SPLITS, None, session.threads, tell)
 
 
+def _asked(device: object, with_others: bool) -> Device | str | None:
+    """Say where fid and is are computed; on the CPU where only the others have a GPU."""
+    try:
+        return library_devices.asked_for("evaluate", device)
+    except BackendUnavailableError:
+        if not with_others:
+            raise
+        return library_devices.HOST
+
+
 def _answers(
-    session: Session, names: list[str], logits: object, probabilities: object
+    session: Session,
+    names: list[str],
+    logits: object,
+    probabilities: object,
+    asked: Device | str | None,
 ) -> Answers | None:
     """Check that there are answers where "is" needs them, and nowhere else."""
     there = [
@@ -328,7 +367,7 @@ def _answers(
     if len(there) != 1:
         condition = 'or `probabilities` with "is"'
         fail("evaluate", "logits", condition, "both" if there else "none")
-    given = answers.as_answers("evaluate", logits, probabilities)
+    given = answers.as_answers("evaluate", logits, probabilities, asked)
     n, classes = given.rows.shape
     if n < _SPLITS:
         hint = "fastgen.inception_score takes another number of splits"
@@ -350,7 +389,7 @@ def _check_rows(session: Session, sources: tuple[Source, Source]) -> None:
     """Refuse what every other metric would, though nothing is computed from it."""
     for name, one in zip(("real", "fake"), sources, strict=True):
         if not isinstance(one, Moments):
-            arrays.check_values(session.function, name, one, session.threads)
+            library_rows.check_values(session.function, name, one, session.threads)
 
 
 def _candidates(session: Session, bandwidth: object, real: Rows, fake: Rows) -> Floats:

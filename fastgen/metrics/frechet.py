@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import arrays, draws, gaussians
+from fastgen import arrays, draws, gaussians, library_devices, library_rows, namespaces
 from fastgen._errors import fail
 from fastgen.factors import EPS, Covariance, as_covariance
 from fastgen.fidelity import METHODS, Fidelity, by_products, fidelity
-from fastgen.gaussians import Fitted, Source
+from fastgen.gaussians import Fitted, OnDevice, Places, Source
 from fastgen.moments import Moments
 from fastgen.progress import ProgressLike
 from fastgen.results import Frechet, FrechetFit
@@ -22,6 +22,9 @@ Floats = npt.NDArray[np.float64]
 
 #: Nested subsets of the fake set that an extrapolation goes through, and the smallest of them.
 SUBSETS, SMALLEST = 15, 5000
+
+# Methods that a device is good at; the others are LAPACK's, on the CPU.
+_OF_PRODUCTS = ("auto", "newton_schulz")
 
 _FEWEST = 4  # rows that an extrapolation needs: three subsets
 
@@ -38,7 +41,7 @@ def frechet_distance(
     Parameters
     ----------
     mean_1, mean_2 : array of shape (d,)
-        Means: float16, float32, float64 or integers.
+        Means: float16, float32, float64 or integers, in CPU memory or on a GPU.
     covariance_1, covariance_2 : array of shape (d, d)
         Symmetric positive semi-definite to within 1e-6 of the variances, as a float32 computation
         leaves them; the mean with the transpose is taken, and eigenvalues below 0 count as 0.
@@ -48,7 +51,8 @@ def frechet_distance(
         certain to 1e-9 of the traces, singular values; by matrix products on the device of the
         arrays, which may be a GPU; or from the eigenvalues of ``S_1 S_2``, as torch-fidelity and
         torchmetrics do, within rounding of their number and with no bound of its error. "auto" is
-        "newton_schulz" for arrays on a GPU and "eigh" for others.
+        "newton_schulz" for covariances on a GPU, of torch, CuPy or JAX with float64, and "eigh" for
+        others. "eigh" and "eigvals" bring them to the CPU.
 
     Returns
     -------
@@ -58,10 +62,14 @@ def frechet_distance(
     Raises
     ------
     TypeError
-        If an argument does not hold numbers.
+        If an argument does not hold numbers, or one covariance alone is on a GPU.
     ValueError
         If shapes do not fit, a number is not finite, a matrix is not symmetric or not positive
         semi-definite, a variance is out of range, or the method is not known.
+    MemoryError
+        If there is not enough, on the GPU too.
+    BackendUnavailableError
+        If an array is on a device that neither its library nor torch or CuPy computes on.
 
     Notes
     -----
@@ -72,8 +80,12 @@ def frechet_distance(
     covariances given counts as much, and 1e-15 for singular covariances whose other eigenvalues
     are not that small ("newton_schulz": at most 1e-10 up to 1e12, 1e-7 beyond). `error_bound` is
     larger, because it assumes that all rounding works in one direction: 1e-13 where both are well
-    conditioned, up to 1e-6 where they are singular. The last digits may depend on the LAPACK that
+    conditioned, some 1e-6 where they are singular. The last digits may depend on the LAPACK that
     SciPy comes with and on its threads.
+
+    "newton_schulz" on a GPU needs matrix products of float64: for d = 2048 about 40 and three
+    Cholesky factorisations for well-conditioned covariances, 160 and seven for singular ones, and
+    9 d^2 numbers of memory.
 
     References
     ----------
@@ -92,10 +104,10 @@ def frechet_distance(
     """
     name = "frechet_distance"
     _check_method(name, method)
-    first = arrays.as_numbers(name, "mean_1", mean_1)
+    first = _as_mean(name, "mean_1", mean_1)
     if first.ndim != 1 or not first.size:
         fail(name, "mean_1", "of shape (d,), d at least 1", f"shape {first.shape}")
-    second = arrays.as_numbers(name, "mean_2", mean_2)
+    second = _as_mean(name, "mean_2", mean_2)
     if second.shape != first.shape:
         fail(name, "mean_2", f"of shape {first.shape} as `mean_1`", f"shape {second.shape}")
     for word, mean in (("mean_1", first), ("mean_2", second)):
@@ -104,9 +116,16 @@ def frechet_distance(
             fail(name, word, "within 2^500 in magnitude", str(largest))
     d = len(first)
     matrices = {"covariance_1": covariance_1, "covariance_2": covariance_2}
-    if method == "newton_schulz" or any(arrays.is_on_gpu(s) for s in matrices.values()):
-        traces, found = _by_polar(name, matrices, d)
+    on_device = [word for word, s in matrices.items() if namespaces.is_on_device(s)]
+    for word in on_device:
+        matrices[word] = namespaces.as_device_array(name, word, matrices[word])
+    if method == "newton_schulz" or (method == "auto" and on_device):
+        device = namespaces.device_of(matrices[on_device[0]]) if on_device else None
+        with library_devices.context(device):
+            traces, found = _by_polar(name, matrices, d)
         return _summarised(first - second, traces, found)
+    for word in on_device:
+        matrices[word] = namespaces.to_host(matrices[word])
     c_1, c_2 = (as_covariance(name, word, s, d) for word, s in matrices.items())
     found = by_products(c_1, c_2) if method == "eigvals" else fidelity(c_1, c_2)
     return _summarised(first - second, (c_1.trace, c_2.trace), found)
@@ -129,10 +148,10 @@ def fid(
     Parameters
     ----------
     real : array of shape (n, d), or Moments
-        Reference features: float16, float32, float64 or integers, or the path of a file. Or their
-        statistics: a `fastgen.Moments`, or the path of a .npz file with "mu" and "sigma", as
-        pytorch-fid and ``fastgen stats`` write it. Features of at least 2 rows; fewer rows than
-        features are fine.
+        Reference features: float16, float32, float64 or integers, in CPU memory or on a GPU, or the
+        path of a file. Or their statistics: a `fastgen.Moments`, or the path of a .npz file with
+        "mu" and "sigma", as pytorch-fid and ``fastgen stats`` write it. Features of at least 2
+        rows; fewer rows than features are fine.
     fake : array of shape (m, d), or Moments
         Generated features, as `real`.
     method : {"auto", "eigh", "newton_schulz", "eigvals"}, default "auto"
@@ -147,8 +166,10 @@ def fid(
     threads : int, optional
         Number of threads that sum the moments. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this
         process may use. LAPACK uses its own.
-    device : str, optional
-        "cpu" or None.
+    device : str or device, optional
+        Where to compute: "cpu"; "cuda" or "cuda:1", in torch or CuPy. Default: on the GPU of the
+        first set that is on one, in its library (torch, CuPy or JAX with float64), else on the CPU.
+        What is elsewhere is brought there, larger sets in blocks.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
@@ -167,8 +188,10 @@ def fid(
     ValueError
         If the sets are not matrices of finite numbers with the same number of columns and at least
         2 rows, statistics do not fit together, or another option is out of bounds.
+    MemoryError
+        If there is not enough, on the GPU too.
     BackendUnavailableError
-        If a GPU is needed.
+        If no library at hand computes on the device.
 
     Notes
     -----
@@ -176,6 +199,9 @@ def fid(
     whatever the dtype is, in memory of d^2 numbers. A set of at most d rows is its own factor: no
     covariance is formed, and nothing is lost to its being singular. That is where other libraries
     are off by 1e-5 of the value and more, and negative for equal sets.
+
+    On a GPU the sums and the distance are made of matrix products in float64; the result has the
+    same bits every time on one model of GPU, as far as the library computes equal products alike.
 
     FID falls with the number of rows, by a bias of about ``c / n`` that depends on the generator
     [2]_: compare at the same sizes, or extrapolate. The reference set is taken as it is. The value
@@ -198,22 +224,24 @@ def fid(
     >>> round(found.mean_term, 12), round(found.covariance_term, 12)
     (1.0, 6.0)
     """
-    with Session(
-        "fid", threads=threads, device=device, progress=progress, memory=memory
-    ) as session:
+    asked = library_devices.asked_for("fid", device)
+    with Session("fid", threads=threads, progress=progress, memory=memory) as session:
         _check_method("fid", method)
         wanted: object = extrapolate
         if not isinstance(wanted, (bool, np.bool_)):
             got = f"{type(wanted).__name__} {wanted!r}"
             fail("fid", "extrapolate", "to be a bool", got, error=TypeError)
         number = draws.as_seed("fid", seed)
-        sources = gaussians.as_sources("fid", real, fake)
+        sources, where = gaussians.as_sources("fid", real, fake, asked)
         gaussians.require_memory(session, *sources)
         session.progress.expect(sum(map(gaussians.work, sources)))
-        first = gaussians.fitted(session, "real", sources[0])
-        if extrapolate:
-            return _extrapolated(session, first, sources[1], method, number)
-        return summarise(first, gaussians.fitted(session, "fake", sources[1]), method)
+        places = Places(where, where if method in _OF_PRODUCTS else None)
+        with library_devices.context(where):
+            first = gaussians.fitted(session, "real", sources[0], places)
+            if extrapolate:
+                return _extrapolated(session, first, sources[1], method, number, places)
+            second = gaussians.fitted(session, "fake", sources[1], places)
+            return summarise(first, second, method)
 
 
 def summarise(real: Fitted, fake: Fitted, method: str = "auto") -> Frechet:
@@ -222,25 +250,43 @@ def summarise(real: Fitted, fake: Fitted, method: str = "auto") -> Frechet:
     Parameters
     ----------
     real, fake : Fitted
-        Of the same features.
+        Of the same features, and to be computed with on the same device.
     method : str, default "auto"
-        As of `frechet_distance`.
+        As of `frechet_distance`; on a device one of matrix products.
 
     Returns
     -------
     Frechet
         See `fid`.
     """
-    sides = {"real": real.covariance, "fake": fake.covariance}
-    traces = real.covariance.trace, fake.covariance.trace
-    matrices = {} if method in ("auto", "eigh") else {name: s.matrix for name, s in sides.items()}
-    if method == "newton_schulz":
-        traces, found = _by_polar("fid", matrices, len(real.origin))
+    one, other = real.covariance, fake.covariance
+    if isinstance(one, OnDevice) or isinstance(other, OnDevice):
+        assert isinstance(one, OnDevice)
+        assert isinstance(other, OnDevice)
+        from fastgen.polar_fidelity import fidelity_by_polar
+
+        found, traces = fidelity_by_polar(one, other), (one.trace, other.trace)
+    elif method == "newton_schulz":
+        sides: dict[str, object] = {"real": one.matrix, "fake": other.matrix}
+        traces, found = _by_polar("fid", sides, len(real.origin))
     elif method == "eigvals":
-        found = by_products(*(Covariance("fid", name, s) for name, s in matrices.items()))
+        first, second = (
+            Covariance("fid", "real", one.matrix),
+            Covariance("fid", "fake", other.matrix),
+        )
+        found, traces = by_products(first, second), (one.trace, other.trace)
     else:
-        found = fidelity(real.covariance, fake.covariance)
+        found, traces = fidelity(one, other), (one.trace, other.trace)
     return _summarised(real.apart(fake), traces, found)
+
+
+def _as_mean(function: str, argument: str, value: Any) -> Floats:
+    """Validate a mean and bring it to the host: it has few numbers."""
+    if namespaces.is_on_device(value):
+        value = namespaces.as_device_array(function, argument, value)
+        with namespaces.device_of(value).context():
+            value = namespaces.to_host(value)
+    return arrays.as_numbers(function, argument, value)
 
 
 def _summarised(apart: Floats, traces: tuple[float, float], found: Fidelity) -> Frechet:
@@ -251,7 +297,7 @@ def _summarised(apart: Floats, traces: tuple[float, float], found: Fidelity) -> 
 
 
 def _extrapolated(
-    session: Session, real: Fitted, fake: Source, method: str, seed: int
+    session: Session, real: Fitted, fake: Source, method: str, seed: int, places: Places
 ) -> FrechetFit:
     if isinstance(fake, Moments):
         condition = "to be features with `extrapolate`"
@@ -259,12 +305,12 @@ def _extrapolated(
     m = len(fake)
     if m < _FEWEST:
         fail("fid", "fake", f"with at least {_FEWEST} rows with `extrapolate`", str(m))
-    arrays.check_values("fid", "fake", fake, session.threads)
+    library_rows.check_values("fid", "fake", fake, session.threads)
     sizes = np.unique(np.linspace(min(SMALLEST, max(m // 10, 2)), m, SUBSETS).astype(int)).tolist()
     order = np.random.default_rng(seed).permutation(m)
     found = [
         summarise(real, one, method)
-        for one in gaussians.nested(session, "fake", fake, order, sizes)
+        for one in gaussians.nested(session, "fake", fake, order, sizes, places)
     ]
     # The value at 0 of the least-squares line against 1 / size is a weighted sum of the values.
     x = 1 / np.array(sizes)

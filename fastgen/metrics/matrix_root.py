@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
+from typing import Any
 
-from fastgen import polar
-from fastgen._errors import fail
-from fastgen.backend import require_cpu
+from fastgen import matrices, namespaces, polar
+from fastgen._errors import BackendUnavailableError, fail
+from fastgen.library_devices import name_of
 from fastgen.results import MatrixSqrt
 from fastgen.symmetry import INDEFINITE, as_symmetric
 
@@ -22,8 +24,8 @@ def matrix_sqrt(a: object, method: str = "auto", *, device: object = None) -> Ma
     a : array of shape (d, d)
         Symmetric positive semi-definite to within 1e-6 of its diagonal: the mean with the transpose
         is taken, and eigenvalues from -1e-6 of the largest to 0 count as 0. Float16, float32,
-        float64 or integers: a torch tensor or a CuPy array on any device, or what the other
-        functions take, the path of a file included.
+        float64 or integers: a torch tensor or a CuPy array on any device, a JAX array on a GPU, or
+        what the other functions take, the path of a file included.
     method : "auto", "newton_schulz" or "eigh", default "auto"
         "newton_schulz" uses matrix products alone where the matrix is positive definite in float64,
         and eigenvalues where it is not; "eigh" uses eigenvalues. "auto" is "eigh" in CPU memory and
@@ -69,25 +71,31 @@ def matrix_sqrt(a: object, method: str = "auto", *, device: object = None) -> Ma
            [1., 2.]])
     """
     _check_method(method)
-    xp, matrix = polar.as_device_matrix(_NAME, "a", a)
+    xp, matrix = matrices.as_device_matrix(_NAME, "a", a)
     d, columns = matrix.shape
     if d != columns:
         fail(_NAME, "a", "of shape (d, d)", f"shape {(d, columns)}")
-    place = _kind(matrix.device)
-    if device is not None and _kind(device) != place:
-        if place == "cpu":
-            require_cpu(_NAME, device)
-        fail(_NAME, "device", f'"{place}" or None, where `a` is', repr(device))
+    here = namespaces.device_of(matrix)
+    place = here.name.partition(":")[0]
+    if device is not None and (kind := _kind(device)) != place:
+        hint = "copy `a` there first" if kind in ("cpu", "cuda") else ""
+        error = BackendUnavailableError if kind == "cuda" else ValueError
+        condition = f'"{place}" or None, where `a` is'
+        fail(_NAME, "device", condition, repr(device), hint, error=error)
+    if method == "auto":
+        method = "newton_schulz" if namespaces.is_on_device(matrix) else "eigh"
+    with here.context():
+        return _rooted(xp, matrix, method)
 
+
+def _rooted(xp: ModuleType, matrix: Any, method: str) -> MatrixSqrt:
     # By an even power of two, whose root is exact. In two steps: 2^1074 is no float.
     half = math.ceil(math.frexp(float(xp.max(xp.abs(matrix))))[1] / 2)
     scaled = as_symmetric(xp, _NAME, "a", matrix) * 2.0**-half * 2.0**-half
     size = math.sqrt(float(xp.sum(scaled * scaled)))
     if size == 0:
         return MatrixSqrt(xp.zeros_like(scaled), 0.0)
-    if method == "auto":
-        method = "eigh" if place == "cpu" else "newton_schulz"
-    factor = polar.cholesky(xp, scaled) if method == "newton_schulz" else None
+    factor = matrices.cholesky(xp, scaled) if method == "newton_schulz" else None
     if factor is None:
         values, vectors = xp.linalg.eigh(scaled)
         if float(values[0]) < -INDEFINITE * float(values[-1]):
@@ -109,6 +117,6 @@ def _check_method(method: object) -> None:
 
 
 def _kind(device: object) -> str:
-    """Name the kind of a device: "cuda" for "cuda:1" and for CuPy's "<CUDA Device 1>"."""
-    words = str(device).lower().replace("<", "").replace(":", " ").split()
-    return words[0] if words else ""
+    """Name the kind of a device: "cuda" for "cuda:1" and for CuPy's own object."""
+    name = device.lower() if isinstance(device, str) else name_of(device)
+    return name.partition(":")[0]
