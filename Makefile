@@ -1,5 +1,6 @@
 # make demo | test | lint | bench: each makes its own virtual environment in .venv first.
 # A second run needs no network: what has been installed and built is remembered in .venv/.done-*.
+# make test-gpu | bench-gpu use the system's Python with what it has, and the network never.
 #
 #   PYTHON=python3.12   the Python that makes the environment (3.11 or newer)
 #   ARGS='...'          handed on to the demo, to pytest or to the benchmarks
@@ -13,15 +14,29 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+# Before .venv comes first in PATH: the Python that has torch and CuPy for the GPU.
+GPU_PYTHON ?= $(shell command -v python3)
+GPU_SITE := build/gpu-site
+RESULTS ?= build/gpu-results.json
+COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
 VENV := .venv
 DONE := $(VENV)/.done
 RUN := $(VENV)/bin/python -m
+# As many processes as CPUs, whose BLAS would only fight for them.
+WORKERS ?= $(shell nproc)
+PYTEST = OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS) --dist worksteal
+# The sanitizers' runtime has to be there before Python; Python itself leaks at its end.
+EMULATED = FASTGEN_CUDA_MODULE=_emulated PYTHONPATH=$(CURDIR)/build/emulator \
+  LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+  ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-CPP := $(shell find csrc -name '*.cpp' -o -name '*.hpp')
-CPP_PRODUCT := $(filter-out csrc/tests/%,$(CPP))
+CPP := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.cu' -o -name '*.cuh')
+# Kernels take minutes to compile for every kind of GPU: only where there is one, and for that one.
+CUDA ?= $(shell nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU ' && echo ON || echo OFF)
+CPP_PRODUCT := $(filter-out csrc/tests/% csrc/emulator/% $(if $(filter OFF,$(CUDA)),csrc/cuda/% csrc/bindings/cuda/%),$(CPP))
 ARM := $(shell command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null && echo yes)
 
 ifeq ($(CI),true)
@@ -30,7 +45,7 @@ WERROR := -DFASTGEN_WERROR=ON
 BUILD_OPTIONS := -Ccmake.define.FASTGEN_WERROR=ON
 endif
 
-.PHONY: help demo test test-cpp test-arm test-python lint format bench build clean
+.PHONY: help demo test test-cpp test-arm test-python test-emulated test-gpu lint format bench bench-gpu build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,10 +53,11 @@ help:  ## list the targets
 demo: build  ## fit generators to real digits and print their metrics
 	@$(RUN) fastgen demo $(ARGS)
 
-test: $(TEST_NEEDS) build  ## every test: C++ under sanitizers, C++ for ARM where it can run, Python
+test: $(TEST_NEEDS) build  ## every test: C++ under sanitizers, C++ for ARM where it can run, Python, GPU kernels on the host
 	@$(MAKE) --no-print-directory test-cpp
 	$(if $(ARM)$(filter true,$(CI)),$(MAKE) --no-print-directory test-arm)
 	$(MAKE) --no-print-directory test-python
+	$(MAKE) --no-print-directory test-emulated
 
 test-cpp: $(DONE)-requirements  ## the C++ tests under the address and undefined-behaviour sanitizers
 	@$(call cpp_tests,asan)
@@ -51,7 +67,33 @@ test-arm: $(DONE)-requirements  ## the C++ tests cross-compiled for 64-bit ARM, 
 	$(call cpp_tests,arm)
 
 test-python: build  ## pytest alone
-	@$(RUN) pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
+
+test-emulated: build  ## the GPU's kernels and engines on the host emulator, under sanitizers
+	@$(call cpp_tests,emulator)
+	$(EMULATED) $(PYTEST) tests/device $(ARGS)
+	FASTGEN_EMULATOR_DEVICES=2 FASTGEN_EMULATOR_SEED=2 $(EMULATED) $(PYTEST) tests/device -q -k "several_devices or device_argument"
+
+test-gpu:  ## the device tests on a GPU, and its sanitizers on the small ones
+	@$(call need_gpu)
+	$(call gpu_build)
+	$(GPU_RUN) -m pytest tests/device -p no:cacheprovider -q $(ARGS)
+	for tool in memcheck racecheck; do
+	  if ! command -v compute-sanitizer > /dev/null; then
+	    echo "fastgen: $$tool was not run: compute-sanitizer is not installed"
+	  elif ! compute-sanitizer --tool $$tool $(GPU_PYTHON) -c 'import ctypes' > build/$$tool-probe.log 2>&1; then
+	    echo "fastgen: $$tool was not run: compute-sanitizer does not work here ($$(tail -n 1 build/$$tool-probe.log))"
+	  else
+	    PYTHONPATH=$(CURDIR)/$(GPU_SITE) compute-sanitizer --tool $$tool --error-exitcode 9 \
+	      $(GPU_PYTHON) -P tests/device/smoke.py
+	  fi
+	done
+
+bench-gpu:  ## the benchmarks on a GPU; the table goes to $(RESULTS) too
+	@$(call need_gpu)
+	$(call gpu_build)
+	$(GPU_RUN) -m pytest benchmarks/gpu --benchmark-only -q --benchmark-columns=median,min,max \
+	  --results "$(abspath $(RESULTS))" --commit "$(COMMIT)" $(ARGS)
 
 lint: $(DONE)-lint  ## everything that CI checks besides the tests
 	@failed=
@@ -76,6 +118,33 @@ build: $(DONE)-build  ## the virtual environment with fastgen in it, nothing run
 
 clean:  ## remove the virtual environment and every build
 	rm -rf $(VENV) build
+
+# -P: the sources in the working directory must not hide what was built.
+GPU_RUN = PYTHONPATH=$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON) -P
+
+# Ends the recipe with success and one line where there is no GPU.
+define need_gpu
+if ! { command -v nvidia-smi && nvidia-smi --list-gpus | grep -q '^GPU '; } > /dev/null 2>&1; then
+	  echo "fastgen: nvidia-smi finds no GPU here: nothing was run"
+	  exit 0
+	fi
+endef
+
+# The package with its CUDA kernels for the GPU at hand, inside the checkout.
+define gpu_build
+mkdir -p build
+	echo "fastgen: building for $$(nvidia-smi --query-gpu=name --format=csv,noheader | sort -u | paste -sd ';')"
+	$(GPU_PYTHON) -m pip install --disable-pip-version-check --no-index --no-deps --no-build-isolation \
+	  --upgrade --target $(GPU_SITE) -Cbuild-dir=build/gpu -Ccmake.define.FASTGEN_CUDA=ON \
+	  -Ccmake.define.FASTGEN_CUDA_ARCHITECTURES=native . > build/gpu-build.log 2>&1 || {
+	  grep -E -A 8 '(error|Error):? ' build/gpu-build.log | head -60 >&2 || tail -n 20 build/gpu-build.log >&2
+	  echo "fastgen: the build failed (its log: build/gpu-build.log)" >&2
+	  exit 1
+	}
+	# A machine for GPUs may lack this one dependency; SciPy has a copy of it.
+	$(GPU_RUN) -c 'import array_api_compat' 2> /dev/null || cp -r "$$($(GPU_PYTHON) -c \
+	  'import pathlib, scipy; print(next(pathlib.Path(scipy.__file__).parent.glob("_*/array_api_compat")))')" $(GPU_SITE)
+endef
 
 # $(call cpp_tests,<CMake preset>)
 define cpp_tests
@@ -150,7 +219,8 @@ $(DONE)-build: $(DONE)-requirements CMakeLists.txt pyproject.toml $(CPP_PRODUCT)
 	  exit 1
 	}
 	echo "fastgen: building"
-	$(RUN) pip install --no-index --no-deps --no-build-isolation $(BUILD_OPTIONS) -e . > $(VENV)/build.log 2>&1 || {
+	$(RUN) pip install --no-index --no-deps --no-build-isolation $(BUILD_OPTIONS) \
+	  -Ccmake.define.FASTGEN_CUDA=$(CUDA) -Ccmake.define.FASTGEN_CUDA_ARCHITECTURES=native -e . > $(VENV)/build.log 2>&1 || {
 	  grep -E -A 8 '(error|Error):? ' $(VENV)/build.log | head -60 >&2 || true
 	  echo "fastgen: the build failed (its log: $(VENV)/build.log)" >&2
 	  exit 1

@@ -27,6 +27,15 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("fastgen")
 
+# The tests of a CUDA device: on a GPU, or on the host emulator that `make test-emulated` names.
+try:
+    from fastgen import info
+
+    _HAS_DEVICE = bool(info().gpus)
+except ImportError:  # the header says why
+    _HAS_DEVICE = False
+collect_ignore = [] if _HAS_DEVICE else ["device"]
+
 
 def _present(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
@@ -41,6 +50,8 @@ def _left_out() -> list[str]:
         missing.append("scikit-learn (the digits, the demo)")
     if not _present("rich"):
         missing.append("rich (the command line's tables and progress bar)")
+    if not _HAS_DEVICE:
+        missing.append("a CUDA device (tests/device; make test-emulated runs them without one)")
     tools = ("aarch64-linux-gnu-g++", "qemu-aarch64")
     absent = [tool for tool in tools if shutil.which(tool) is None]
     if absent:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
-import mpmath
 import numpy as np
 import pytest
 from checks import Array
@@ -100,11 +100,13 @@ def from_roots(root_1: Array, root_2: Array) -> tuple[float, float]:
     return math.fsum([traces, *(-2 * joint)]), traces
 
 
-def exactly(s_1: Array, s_2: Array) -> mpmath.mpf | None:
+def exactly(s_1: Array, s_2: Array) -> Any:
     """Return the distance for equal means and the very numbers given, to 60 digits.
 
     None if a matrix is indefinite: rounding makes ill-conditioned ones so.
     """
+    import mpmath  # not where the tests run on a GPU
+
     with mpmath.workdps(DIGITS):
         first, second = (mpmath.matrix(s.tolist()) for s in (s_1, s_2))
         least = mpmath.mpf(10) ** (10 - DIGITS)

@@ -365,13 +365,15 @@ def test_dlpack_pinned_memory_is_on_the_host(kind):
 
 
 @pytest.mark.parametrize(("kind", "name"), [(2, "cuda:1"), (10, "rocm:1"), (8, "metal:1")])
-def test_dlpack_on_a_gpu(kind, name):
+def test_dlpack_on_a_gpu(kind, name, monkeypatch):
+    monkeypatch.setenv("FASTGEN_CUDA_MODULE", "fastgen._nothing")
     text = f"^prdc: expected `fake` in CPU memory, got an array on device {name}; this build has no"
     with pytest.raises(fastgen.BackendUnavailableError, match=text):
         fastgen.prdc(real=rows(), fake=Packed(rows(), device=(kind, 1)))
 
 
-def test_cuda_array_interface():
+def test_cuda_array_interface(monkeypatch):
+    monkeypatch.setenv("FASTGEN_CUDA_MODULE", "fastgen._nothing")
     with pytest.raises(fastgen.BackendUnavailableError, match="got an array on a CUDA device"):
         as_rows(Holder(None, __cuda_array_interface__={}))
 

@@ -279,14 +279,18 @@ def calls_with_options():
 
 
 @pytest.mark.parametrize(("function", "call"), list(calls_with_options()))
-def test_unusable_options(function, call):
+def test_unusable_options(function, call, monkeypatch):
+    # As in a build without a CUDA compiler, whatever this one has.
+    monkeypatch.setenv("FASTGEN_CUDA_MODULE", "fastgen._nothing")
+    devices = 'to be "cpu", "cuda", "cuda:0", "cuda:all" or None'
     memory = '`memory` to be a positive number of bytes or a text such as "4GB"'
     for options, error, text in (
         ({"threads": 0}, ValueError, "`threads` of at least 1, got 0"),
         ({"threads": -2}, ValueError, "`threads` of at least 1, got -2"),
         ({"threads": 1.0}, TypeError, "`threads` to be an int, got float 1.0"),
         ({"threads": True}, TypeError, "`threads` to be an int, got bool True"),
-        ({"device": "tpu"}, ValueError, "`device` \"cpu\" or None, got 'tpu'"),
+        ({"device": "tpu"}, ValueError, f"`device` {devices}, got 'tpu'"),
+        ({"device": 0}, ValueError, f"`device` {devices}, got 0"),
         (
             {"device": "cuda"},
             fastgen.BackendUnavailableError,

@@ -139,15 +139,23 @@ def test_a_batch_that_fails_late_changes_nothing(monkeypatch):
         ),
         ({"threads": 0}, ValueError, "`threads` of at least 1, got 0"),
         (
-            {"device": "cuda"},
-            BackendUnavailableError,
-            "`device` \"cpu\" or None, got 'cuda'; this build has no GPU backend",
+            {"device": "tpu"},
+            ValueError,
+            '`device` to be "cpu", "cuda", "cuda:0", "cuda:all" or None, got \'tpu\'',
         ),
     ],
 )
 def test_bad_options(options, error, text):
     with pytest.raises(error, match=f"^inception_score: expected {re.escape(text)}$"):
         inception_score(probabilities=HALVES, **options)
+
+
+def test_a_gpu_that_no_library_sees(monkeypatch):
+    reasons = "torch 9.9 sees no GPU, CuPy is not installed"
+    monkeypatch.setattr("fastgen.library_devices.first_gpu", lambda index: reasons)
+    text = f"inception_score: expected `device` \"cpu\" or None, got 'cuda'; {reasons}"
+    with pytest.raises(BackendUnavailableError, match=f"^{re.escape(text)}$"):
+        inception_score(probabilities=HALVES, device="cuda")
 
 
 def test_lists_are_refused():

@@ -17,7 +17,7 @@ DTYPES = "of dtype float16, float32, float64 or integer, got"
 RANGE = "with variances of 0 or from 1e-150 to 1e+150, got"
 POWER = "; multiply all features by one power of two"
 SETS_POWER = "; multiply all sets by one power of two"
-NO_GPU = "; this build has no GPU backend"
+DEVICES = '`device` to be "cpu", "cuda", "cuda:0", "cuda:all" or None'
 
 ASYMMETRIC = np.array([[1.0, 0.5], [0.25, 1.0]])
 INDEFINITE = np.array([[1.0, 2.0], [2.0, 1.0]])
@@ -158,16 +158,26 @@ def test_damaged_statistics(tmp_path):
         ({"threads": 0}, ValueError, "`threads` of at least 1, got 0"),
         ({"threads": "2"}, TypeError, "`threads` to be an int, got str '2'"),
         ({"progress": 3}, TypeError, "`progress` to be a bool or a callable, got int 3"),
+        ({"device": "tpu"}, ValueError, f"{DEVICES}, got 'tpu'"),
+        ({"device": "cuda:x"}, ValueError, f"{DEVICES}, got 'cuda:x'"),
         (
-            {"device": "cuda"},
+            {"device": "rocm"},
             BackendUnavailableError,
-            f"`device` \"cpu\" or None, got 'cuda'{NO_GPU}",
+            f"{DEVICES}, got 'rocm'; torch calls AMD GPUs cuda",
         ),
     ],
 )
 def test_bad_options(options, error, text):
     with raises(text, error):
         fid(real=X, fake=X, **options)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:all", "CUDA"])
+def test_a_gpu_that_no_library_sees(device, monkeypatch):
+    reasons = "torch 9.9 sees no GPU, CuPy is not installed"
+    monkeypatch.setattr("fastgen.library_devices.first_gpu", lambda index: reasons)
+    with raises(f'`device` "cpu" or None, got {device!r}; {reasons}', BackendUnavailableError):
+        fid(real=X, fake=X, device=device)
 
 
 def test_too_little_memory():

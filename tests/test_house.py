@@ -45,6 +45,13 @@ def test_includes_point_one_way() -> None:
         ("cpu/target_avx2.cpp", "#include <vector>", "vector is not for it"),
         ("cpu/row-inl.hpp", "#include <algorithm>", "algorithm is not for it"),
         ("cpu/kernels.hpp", "#include <string>", "target_avx2.cpp is compiled per target, string"),
+        ("cuda/join.cu", '#include "cpu/kernels.hpp"', "cuda may not include cpu/"),
+        ("cuda/join.cu", '#include "emulator/block.hpp"', "cuda may not include emulator/"),
+        ("cuda/join.cu", "__shared__ int counts[32];", "has shared memory other than"),
+        ("cuda/join.cu", "inline void f() { asm volatile(); }", "which belong into ptx.cuh"),
+        ("cuda/join.cu", "#include <cub/cub.cuh>", "has a kernel library"),
+        ("bindings/cuda/rows.cpp", '#include "cpu/kernels.hpp"', "may not include cpu/"),
+        ("bindings/rows.cpp", '#include "cuda/gpu.hpp"', "bindings may not include cuda/"),
     ],
 )
 def test_include_check_finds_a_planted_violation(
@@ -56,9 +63,13 @@ def test_include_check_finds_a_planted_violation(
         "cpu/row-inl.hpp": "#include <cstdint>\n",
         "cpu/target_avx2.cpp": '#include "cpu/kernels.hpp"\n#include "cpu/row-inl.hpp"\n',
         "cpu/engine.cpp": '#include "cpu/kernels.hpp"\n#include <vector>\n',
+        "cuda/gpu.hpp": '#include "emulator/cuda_runtime.hpp"\n',
+        "cuda/join.cu": '#include "cuda/gpu.hpp"\n#include "common/shapes.hpp"\n',
+        "bindings/rows.cpp": '#include "cpu/kernels.hpp"\n#include <Python.h>\n',
+        "bindings/cuda/rows.cpp": '#include "cuda/gpu.hpp"\n#include <Python.h>\n',
     }
     for path, text in sources.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / path).write_text(text)
     assert check_includes(tmp_path).returncode == 0
 
@@ -74,7 +85,10 @@ def test_no_module_imports_names_from_the_package_root() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module == "fastgen":
                 names = [alias.name for alias in node.names]
-                if any(not (ROOT / "fastgen" / f"{n}.py").exists() for n in names if n != "_core"):
+                compiled = ("_core", "_cuda")
+                if any(
+                    not (ROOT / "fastgen" / f"{n}.py").exists() for n in set(names) - set(compiled)
+                ):
                     wrong.append(f"{path.name}:{node.lineno}")
     # What `__init__` offers is for users; the package itself imports the defining modules.
     assert wrong == []

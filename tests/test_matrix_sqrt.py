@@ -273,13 +273,13 @@ def test_wrong_method(method):
 @pytest.mark.parametrize(
     ("device", "error", "hint"),
     [
-        ("cuda", BackendUnavailableError, "; this build has no GPU backend"),
-        ("cuda:1", BackendUnavailableError, "; this build has no GPU backend"),
+        ("cuda", BackendUnavailableError, "; copy `a` there first"),
+        ("cuda:1", BackendUnavailableError, "; copy `a` there first"),
         ("tpu", ValueError, ""),
     ],
 )
 def test_wrong_device(device, error, hint):
-    message = f'matrix_sqrt: expected `device` "cpu" or None, got {device!r}{hint}'
+    message = f'matrix_sqrt: expected `device` "cpu" or None, where `a` is, got {device!r}{hint}'
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         matrix_sqrt(np.eye(2), device=device)
 

@@ -302,7 +302,7 @@ def test_variances_beyond_float64_are_an_error(tmp_path):
 
 @pytest.mark.parametrize("at", [0.0, 0.5, 1.0])
 def test_an_exception_from_progress_changes_nothing(at, monkeypatch):
-    monkeypatch.setattr("fastgen.session._ADVANCE_SECONDS", 0.0)
+    monkeypatch.setattr("fastgen.workers._ADVANCE_SECONDS", 0.0)
     x = families.seeded("progress").standard_normal((9000, 10))
     moments = of(x[:2500])
     expected = both(moments)
@@ -320,7 +320,7 @@ def test_an_exception_from_progress_changes_nothing(at, monkeypatch):
 
 
 def test_progress_tells_the_fraction(monkeypatch):
-    monkeypatch.setattr("fastgen.session._ADVANCE_SECONDS", 0.0)
+    monkeypatch.setattr("fastgen.workers._ADVANCE_SECONDS", 0.0)
     told = []
     x = families.seeded("fraction").standard_normal((9000, 400))
     Moments(400).update(x, progress=told.append)
