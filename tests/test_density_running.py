@@ -39,7 +39,7 @@ CALLS = {
 @pytest.mark.parametrize("step", [0.2, 0.0])
 @pytest.mark.parametrize("call", CALLS)
 def test_progress_never_falls_and_reaches_one(call, step, monkeypatch):
-    monkeypatch.setattr("fastgen.session._ADVANCE_SECONDS", step)
+    monkeypatch.setattr("fastgen.workers._ADVANCE_SECONDS", step)
     told: list[float] = []
     CALLS[call](progress=told.append)
     assert told == sorted(told)
@@ -51,7 +51,7 @@ def test_progress_never_falls_and_reaches_one(call, step, monkeypatch):
 @pytest.mark.parametrize(("path", "d"), [("direct", 12), ("ordered", 3), ("tiles", 20)])
 @pytest.mark.parametrize("widths", [1.0, [1.0, 0.3]], ids=str)
 def test_progress_is_spread_over_the_work(path, d, widths, monkeypatch):
-    monkeypatch.setattr("fastgen.session._ADVANCE_SECONDS", 0.0)  # a task or few at a time
+    monkeypatch.setattr("fastgen.workers._ADVANCE_SECONDS", 0.0)  # a task or few at a time
     x = families.gaussian(families.seeded("spread", d), 20_000, d, "float32", 2)[0]
     told: list[float] = []
     pairwise.log_kernel_sums(x, x[:1500], widths, path=path, progress=told.append)
@@ -62,7 +62,7 @@ def test_progress_is_spread_over_the_work(path, d, widths, monkeypatch):
 
 
 def test_progress_is_spread_over_folds(monkeypatch):
-    monkeypatch.setattr("fastgen.session._ADVANCE_SECONDS", 10.0)
+    monkeypatch.setattr("fastgen.workers._ADVANCE_SECONDS", 10.0)
     told: list[float] = []
     fastgen.select_bandwidth(Y, folds=5, progress=told.append)
     np.testing.assert_allclose(told, [0.2, 0.4, 0.6, 0.8, 1.0], atol=0.01)
