@@ -71,7 +71,7 @@ struct Points {
 
 // Adds the terms of the samples in `tile`, [kD (+ 1 for weights), kSpan]. `own`: places of the points' own
 // samples in it.
-template <int kD, bool kWeighted, bool kOwn>
+template <int kD, bool kWeighted, bool kSelf>
 __device__ __forceinline__ void add_tile(const float* tile, float minus_rate,
                                          const int (&own)[kPoints<kD>], Points<kD>& points) {
   constexpr int kCount = kPoints<kD>;
@@ -117,7 +117,7 @@ __device__ __forceinline__ void add_tile(const float* tile, float minus_rate,
         for (int q = 0; q < kCount; ++q) {
           const float sq = kD <= 4 ? square[q][k] : square[q][k] + other[q][k];
           float term = exp2_flushed(sq * minus_rate);
-          if (kOwn && j + k == own[q]) term = 0;
+          if (kSelf && j + k == own[q]) term = 0;
           if (kWeighted && kTracked<kD>) term *= weight[k];
           sum[q] = kWeighted && !kTracked<kD> ? fmaf(weight[k], term, sum[q]) : sum[q] + term;
           if (kTracked<kD>) points.largest[q] = fmaxf(points.largest[q], term);

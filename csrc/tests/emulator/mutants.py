@@ -1,7 +1,9 @@
 """Plant bugs in the kernels, one at a time, and show that the emulator's tests catch each.
 
-Run after `cmake --build --preset emulator`, from anywhere: python csrc/tests/emulator/mutants.py [words]
-Words choose the mutants whose description holds one of them. Exit status 0: every bug was caught.
+    python csrc/tests/emulator/mutants.py [words]
+
+runs after `cmake --build --preset emulator`. Words choose the mutants whose description holds one of
+them. Exit status 0: every bug was caught.
 """
 
 from __future__ import annotations
