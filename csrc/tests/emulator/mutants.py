@@ -2,8 +2,8 @@
 
     python csrc/tests/emulator/mutants.py [words]
 
-runs after `cmake --build --preset emulator`. Words choose the mutants whose description holds one of
-them. Exit status 0: every bug was caught.
+runs after `cmake --build --preset emulator`. Words choose mutants by their description: one of
+them has to be in it. Exit status 0: every bug was caught.
 """
 
 from __future__ import annotations
