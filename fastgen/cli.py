@@ -148,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_threads(command)
     command.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="where to compute: cpu, cuda, cuda:1, or cuda:all for every GPU (default: cpu)",
+    )
+    command.add_argument(
         "--memory", metavar="SIZE", help='working memory to stay within, for example "4GB"'
     )
 
@@ -203,6 +208,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             bandwidth=options.bandwidth,
             **answers,
             threads=options.threads,
+            device=options.device,
             memory=options.memory,
             progress=sys.stderr.isatty(),
         )
@@ -211,7 +217,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         _complain(f"warning: {warning.message}", OK)
     sources = {"real": options.real, "fake": options.fake}
     if out is not None:
-        text = evaluation_json(reports, **sources, info=info(), threads=options.threads, **answers)
+        place = {"threads": options.threads, "device": options.device}
+        text = evaluation_json(reports, **sources, info=info(), **place, **answers)
         out.write_text(text, encoding="utf-8")
     print_table(evaluation_table(reports, **sources))
 

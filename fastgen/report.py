@@ -8,6 +8,7 @@ may add members, and changes the schema's number if it removes one or changes it
       "version": "0.1.0",                 version of fastgen
       "instruction_set": "avx512vnni",    what the distances were computed with
       "threads": 2,                       default number of threads, or the one asked for
+      "device": null,                     as given with --device; null: the CPU
       "real": "real.npy",                 the paths as given, ":key" included
       "fake": "fake.npz:features",
       "logits": null,                     of the classifier's answers that "is" took, likewise
@@ -223,6 +224,7 @@ def evaluation_json(
     fake: str,
     info: Info,
     threads: int | None = None,
+    device: str | None = None,
     logits: str | None = None,
     probabilities: str | None = None,
 ) -> str:
@@ -238,6 +240,8 @@ def evaluation_json(
         What fastgen ran on.
     threads : int or None, default None
         Number of threads that was asked for; None means the default in `info`.
+    device : str or None, default None
+        Where it was asked to be computed; None means the CPU.
     logits, probabilities : str or None, default None
         Where a classifier's answers came from.
 
@@ -263,6 +267,7 @@ def evaluation_json(
         "version": info.version,
         "instruction_set": info.instruction_set,
         "threads": info.threads if threads is None else threads,
+        "device": device,
         "real": real,
         "fake": fake,
         "logits": logits,

@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from checks import assert_same_bits
+from command_line import D, M, N, numbers, run, write_sets
 
 import fastgen
 
 pytest.importorskip("rich")
 
 from fastgen import cli
-from fastgen.metrics.evaluate import METRICS
 from fastgen.report import SCHEMA
-
-N, M, D = 60, 40, 12
-TIMEOUT = 120
 
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
     """Features in every kind of file, in the working directory."""
-    rng = np.random.default_rng(0)
-    real = rng.standard_normal((N, D)).astype(np.float32)
-    fake = rng.standard_normal((M, D)).astype(np.float32) * 0.9
     monkeypatch.chdir(tmp_path)
-    np.save("real.npy", real)
-    np.save("fake.npy", fake)
-    np.savez("both.npz", real=real, fake=fake)
-    np.savez("one.npz", fake)
-    return real, fake
-
-
-def run(*arguments, code=None):
-    """Run the program in its own process, or `code` in its place."""
-    command = [sys.executable, *(["-c", code] if code else ["-m", "fastgen"]), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
-
-
-def numbers(text):
-    """Return the numbers of the printed table as {(metric, value): [one per k]}."""
-    rows = [line.split() for line in text.splitlines()]
-    rows = [row for row in rows if row[0:1] and row[0] in METRICS and len(row) > 2]
-    rows = [row for row in rows if row[1] != "method"]
-    return {(row[0], row[1]): [float(cell) for cell in row[2:]] for row in rows}
+    return write_sets()
 
 
 def test_evaluate_prints_every_value(sets, capsys):
@@ -144,95 +113,6 @@ def test_evaluate_prints_normal_distributions_and_answers(sets, capsys, argument
     assert report["metrics"] == {"fid": fid.to_dict(), "is": score.to_dict()}
 
 
-def test_stats_are_what_evaluate_takes_in_the_place_of_features(sets, capsys):
-    assert cli.main(["stats", "real.npy", "-o", "real_stats.npz"]) == 0
-    assert capsys.readouterr().out == f"real_stats.npz: {N} rows, {D} features\n"
-    assert cli.main(["stats", "one.npz", "--output", "fake_stats.npz", "--threads", "1"]) == 0
-    capsys.readouterr()
-    with np.load("real_stats.npz") as found:
-        np.testing.assert_allclose(found["mu"], sets[0].astype(float).mean(axis=0), atol=1e-12)
-        np.testing.assert_allclose(found["sigma"], np.cov(sets[0].astype(float).T), rtol=1e-9)
-        assert int(found["count"]) == N
-    expected = fastgen.fid(real=sets[0], fake=sets[1]).value
-    for pair in (("real_stats.npz", "fake.npy"), ("real.npy", "fake_stats.npz")):
-        assert cli.main(["evaluate", *pair, "--metrics", "fid"]) == 0
-        out = capsys.readouterr().out
-        assert numbers(out)["fid", "value"] == [pytest.approx(expected, rel=1e-5)]
-        assert f"({N} x {D})" in out
-        assert f"({M} x {D})" in out
-
-
-def test_stats_of_shards_are_those_of_the_whole(sets, capsys):
-    np.save("first.npy", sets[0][:1])
-    np.savez("rest.npz", rows=sets[0][1:], other=sets[1])
-    assert cli.main(["stats", "real.npy", "-o", "whole.npz"]) == 0
-    assert cli.main(["stats", "first.npy", "rest.npz:rows", "-o", "shards.npz"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == f"shards.npz: {N} rows, {D} features"
-    with np.load("whole.npz") as whole, np.load("shards.npz") as shards:
-        assert set(whole.files) == set(shards.files) >= {"mu", "sigma", "count"}
-        for name in whole.files:
-            assert_same_bits(shards[name], whole[name])
-
-
-def test_statistics_that_do_not_tell_their_rows(sets, capsys):
-    real = sets[0].astype(float)
-    np.savez("published.npz", mu=real.mean(axis=0), sigma=np.cov(real.T))
-    command = ["evaluate", "published.npz", "fake.npy", "--metrics", "fid", "--json", "out.json"]
-    assert cli.main(command) == 0
-    out = capsys.readouterr().out
-    assert f"real: published.npz (unknown x {D})   fake: fake.npy ({M} x {D})" in out
-    assert f"at n = unknown, m = {M}: " in out
-    (report,) = json.loads(Path("out.json").read_text(encoding="utf-8"))["reports"]
-    assert (report["n"], report["m"]) == (None, M)
-
-
-BAD_STATS = {
-    "missing": (["missing.npy"], "`missing.npy` to be an existing file, got 'missing.npy'"),
-    "widths": (
-        ["real.npy", "narrow.npy"],
-        f"`narrow.npy` with d = {D} columns like `real.npy`, got shape ({M}, {D - 1})",
-    ),
-    "non-finite": (["real.npy", "nan.npy"], "`nan.npy` to be finite, got nan in row 7, column 3"),
-    "one row": (
-        ["row.npy"],
-        "`FEATURES` with at least 2 rows, got 1; a single row has no covariance",
-    ),
-    "bool": (
-        ["bool.npy"],
-        "`bool.npy` of dtype float16, float32, float64 or integer, got bool",
-    ),
-    "threads": (["real.npy", "--threads", "0"], "`threads`"),
-    "nowhere": (
-        ["real.npy", "-o", "nowhere/out.npz"],
-        "`--output` to be a file in an existing directory, got 'nowhere/out.npz'",
-    ),
-    "onto features": (
-        ["real.npy", "both.npz:real", "-o", "both.npz"],
-        "`--output` to be another file than the features, got 'both.npz'",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_STATS)
-def test_stats_of_bad_input_are_one_line(sets, capsys, case):
-    real, fake = sets
-    np.save("narrow.npy", fake[:, :-1])
-    np.save("row.npy", real[:1])
-    np.save("bool.npy", real > 0)
-    fake[7, 3] = np.nan
-    np.save("nan.npy", fake)
-    before = {path: path.read_bytes() for path in Path().iterdir()}
-    arguments, text = BAD_STATS[case]
-    if "-o" not in arguments:
-        arguments = [*arguments, "-o", "out.npz"]
-    assert cli.main(["stats", *arguments]) == 2
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.startswith(f"fastgen: error: stats: expected {text}")
-    assert output.err.count("\n") == 1
-    assert {path: path.read_bytes() for path in Path().iterdir()} == before
-
-
 @pytest.mark.filterwarnings("ignore::fastgen.DensityWarning")
 @pytest.mark.parametrize("given", [None, "cv", "scott", "silverman", "1.5"])
 def test_evaluate_takes_a_bandwidth(sets, capsys, tmp_path, given):
@@ -298,6 +178,7 @@ def test_evaluate_writes_the_documented_json(sets, tmp_path):
         "version": info.version,
         "instruction_set": info.instruction_set,
         "threads": 1,
+        "device": None,
         "real": "real.npy",
         "fake": "fake.npy",
         "logits": None,
@@ -330,10 +211,10 @@ def test_json_stays_valid_where_there_is_no_number(sets, tmp_path):
     assert report["metrics"]["mmd"]["value"] == report["metrics"]["kid"]["mean"] != 0
 
 
-def test_evaluate_takes_threads_and_memory(sets, capsys):
+def test_evaluate_takes_threads_memory_and_device(sets, capsys):
     assert cli.main(["evaluate", "real.npy", "fake.npy"]) == 0
     expected = numbers(capsys.readouterr().out)
-    options = ["--threads", "3", "--memory", "1GB"]
+    options = ["--threads", "3", "--memory", "1GB", "--device", "cpu"]
     assert cli.main(["evaluate", "real.npy", "fake.npy", *options]) == 0
     assert numbers(capsys.readouterr().out) == expected
 
@@ -376,6 +257,7 @@ BAD_INPUT = {
     "one fake row": (["real.npy", "one.npy", *KDE[2:]], "2 rows"),
     "no threads": (["real.npy", "fake.npy", "--threads", "0"], "`threads`"),
     "memory": (["real.npy", "fake.npy", "--memory", "lots"], "`memory`"),
+    "no such device": (["real.npy", "fake.npy", "--device", "tpu"], "`device`"),
     "unknown option": (["real.npy", "fake.npy", "--speed", "9"], "--speed"),
     "one set only": (["real.npy"], "FAKE"),
     "json nowhere": (["real.npy", "fake.npy", "--json", "nowhere/out.json"], "nowhere/out.json"),
@@ -495,76 +377,3 @@ def test_unexpected_errors_keep_their_trace(sets, monkeypatch):
     monkeypatch.setattr(cli, "evaluate", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(["evaluate", "real.npy", "fake.npy"])
-
-
-# A shell that runs the tests in the background has its children ignore interrupts.
-HEEDING_INTERRUPTS = """
-import runpy, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("fastgen", run_name="__main__", alter_sys=True)
-"""
-
-
-class OnTerminal:
-    """The program with a terminal as its standard error, and what it writes there."""
-
-    def __init__(self, *arguments):
-        self.written, self.closed = b"", False
-        master, slave = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", HEEDING_INTERRUPTS, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=slave,
-            env={**os.environ, "TERM": "xterm"},
-        )
-        os.close(slave)
-        self.grew = threading.Condition()
-        self.reader = threading.Thread(target=self._read, args=(master,), daemon=True)
-        self.reader.start()
-
-    def _read(self, master):
-        while True:
-            try:
-                text = os.read(master, 4096)
-            except OSError:  # Linux says EIO when the other side is closed
-                text = b""
-            with self.grew:
-                self.written += text
-                self.closed = not text
-                self.grew.notify_all()
-            if self.closed:
-                os.close(master)
-                return
-
-    def wait_for(self, text):
-        with self.grew:
-            self.grew.wait_for(lambda: self.closed or text in self.written, timeout=TIMEOUT)
-            return text in self.written
-
-    def finish(self):
-        out, _ = self.process.communicate(timeout=TIMEOUT)
-        self.reader.join(timeout=TIMEOUT)
-        return self.process.returncode, out
-
-
-def test_short_work_shows_no_bar(sets):
-    program = OnTerminal("evaluate", "real.npy", "fake.npy")
-    assert program.finish()[0] == 0
-    assert program.written == b""
-
-
-def test_long_work_shows_a_bar_and_stops_on_interrupt(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    # A k this large leaves nothing to skip: every distance is computed in float64.
-    np.save("x.npy", np.random.default_rng(0).standard_normal((20_000, 256), dtype=np.float32))
-    options = ["--metrics", "prdc", "--k", "9000", "--threads", "1"]
-    program = OnTerminal("evaluate", "x.npy", "x.npy", *options)
-    try:
-        assert program.wait_for(b"%")
-        program.process.send_signal(signal.SIGINT)
-        status, out = program.finish()
-    finally:
-        program.process.kill()
-    assert (status, out) == (130, b"")
-    assert b"Traceback" not in program.written
-    assert program.written.rstrip().endswith(b"fastgen: interrupted")
