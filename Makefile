@@ -45,7 +45,7 @@ WERROR := -DFASTGEN_WERROR=ON
 BUILD_OPTIONS := -Ccmake.define.FASTGEN_WERROR=ON
 endif
 
-.PHONY: help demo test test-cpp test-arm test-python test-emulated test-gpu lint format bench bench-gpu build clean
+.PHONY: help demo test test-cpp test-arm test-python test-emulated test-nvcc test-gpu lint format bench bench-gpu build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -74,10 +74,24 @@ test-emulated: build  ## the GPU's kernels and engines on the host emulator, und
 	$(EMULATED) $(PYTEST) tests/device $(ARGS)
 	FASTGEN_EMULATOR_DEVICES=2 FASTGEN_EMULATOR_SEED=2 $(EMULATED) $(PYTEST) tests/device -q -k "several_devices or device_argument"
 
+test-nvcc: $(DONE)-requirements  ## the GPU kernels compiled by nvcc, where it is: none may spill registers
+	@if ! { command -v "$${CUDACXX:-nvcc}" || [ -x /usr/local/cuda/bin/nvcc ]; } > /dev/null; then
+	  echo "fastgen: found no nvcc: the GPU kernels were not compiled"
+	  exit 0
+	fi
+	cmake --preset cuda -G Ninja $(WERROR) > $(VENV)/cmake-cuda.log 2>&1 || { cat $(VENV)/cmake-cuda.log; exit 1; }
+	cmake --build --preset cuda --clean-first > $(VENV)/nvcc.log 2>&1 || {
+	  grep -E -A 8 '(error|Error)' $(VENV)/nvcc.log | head -60 >&2
+	  exit 1
+	}
+	python csrc/cuda/resources.py $(VENV)/nvcc.log > $(VENV)/registers.log
+	PYTHONPATH=build/cuda python -c 'import _cuda; print("fastgen: the kernels spill no registers; their module loads, and finds",
+	len(_cuda.devices()), "GPUs here")'
+
 test-gpu:  ## the device tests on a GPU, and its sanitizers on the small ones
 	@$(call need_gpu)
 	$(call gpu_build)
-	$(GPU_RUN) -m pytest tests/device -p no:cacheprovider -q $(ARGS)
+	$(GPU_RUN) -m pytest tests/device tests/test_device_*.py -p no:cacheprovider -q $(ARGS)
 	for tool in memcheck racecheck; do
 	  if ! command -v compute-sanitizer > /dev/null; then
 	    echo "fastgen: $$tool was not run: compute-sanitizer is not installed"

@@ -91,9 +91,10 @@ class Gpu:
         Returns
         -------
         int
-            The budget, or less where less is free.
+            The budget, or less where less is free; a sixteenth of that is left to others.
         """
         free = min(int(self.module.free_memory(device)) for device in self.devices)
+        free -= free // 16
         return free if self.budget is None else min(self.budget, free)
 
     def make_room(self, sets: Sequence[Rows], k: int) -> None:
@@ -172,7 +173,7 @@ class Gpu:
         return min(n, self._points or n)
 
     def absent(self, sets: Sequence[Rows]) -> int:
-        """Return how many rows of some sets have to be copied to the first GPU.
+        """Return how many rows of some sets have to be copied to a GPU.
 
         Parameters
         ----------
@@ -182,10 +183,12 @@ class Gpu:
         Returns
         -------
         int
-            Rows.
+            Rows, on the GPU that has least of them.
         """
         distinct = {id(rows): rows for rows in sets}.values()
-        return sum(rows.n for rows in distinct if self.first not in rows.copies)
+        return max(
+            sum(rows.n for rows in distinct if device not in rows.copies) for device in self.devices
+        )
 
     def check_values(self, rows: Rows) -> bool:
         """Check on a GPU that all numbers are finite and at most 2^500 in magnitude.

@@ -28,6 +28,7 @@ DIRECT_D = 16
 POINTS = 8192
 
 FIXED_BYTES = 192 << 20  # hits of a batch of tiles, scratch that the memory pool keeps
+DENSITY_FIXED_BYTES = 400 << 20  # sums by parts of the samples have up to 384 MiB
 LEAST_ROWS = 4096  # of a block: with fewer the GPU would wait for its own launches
 _PLANE = 128  # features to which 8-bit and 16-bit copies of rows are padded
 _ROW_BYTES = 512  # terms of the bounds in float64 and float32, groups and their hashes, counts
@@ -152,10 +153,12 @@ def density_bytes_needed(
     Returns
     -------
     int
-        Bytes: norms, weights, results; sums by parts of the samples have a limit of their own.
+        Bytes: norms, weights, results, float16 copies of the samples where products screen them.
     """
-    rows = 32 * (points + samples) + 16 * points * bandwidths
-    return 2 * FIXED_BYTES + absent * d * itemsize + rows
+    screened = bandwidths == 1 and d > DIRECT_D and itemsize < 8
+    copies = 2 * -(-d // 64) * 64 * samples if screened else 0
+    rows = 32 * (points + samples) + 8 * points * bandwidths + copies
+    return DENSITY_FIXED_BYTES + absent * d * itemsize + rows
 
 
 def density_points(

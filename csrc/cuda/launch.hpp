@@ -26,12 +26,15 @@ void launch(const char* name, void (*kernel)(Parameters...), std::int64_t blocks
                          [kernel, values] { std::apply(kernel, values); }),
         name);
 #else
-  // More than 48 KB a block has to be asked for.
+  // More than 48 KB a block has to be asked for. The device's limit, not what this launch needs: another
+  // thread may be launching the same kernel with more.
   if (shared > 48 * 1024) {
-    check(
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)),
-        name);
+    int most = 0;
+    check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, stream.device()),
+          name);
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                               cudaFuncAttributeMaxDynamicSharedMemorySize, most),
+          name);
   }
   std::apply(
       [&](auto&... value) {

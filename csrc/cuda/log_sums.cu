@@ -189,8 +189,8 @@ void LogSums::look() {
   if (first_ && path_ == DensityPath::tiles) {
     first_ = problem_.samples.n >= least_screened_;
     if (first_) {
-      screened_ =
-          std::make_unique<ScreenedSums>(problem_, rates_in(unit_), mean_, of_samples, stream_);
+      screened_ = std::make_unique<ScreenedSums>(problem_, rates_in(unit_), mean_, of_samples,
+                                                 listed_, stream_);
       first_ = screened_->serves();
     }
     if (!first_) screened_.reset();

@@ -46,8 +46,11 @@ class LogSums {
 
   // At most so many points go into one batch, beside what memory and time allow. Changes no result.
   void limit_batches(std::int64_t points) { most_points_ = points; }
-  // From so many samples on float16 products are tried.
-  void screen_from(std::int64_t samples) { least_screened_ = samples; }
+  // From so many samples on float16 products are tried, and terms down to 2^-listed of a sum computed apart.
+  void screen_from(std::int64_t samples, double listed = 18) {
+    least_screened_ = samples;
+    listed_ = listed;
+  }
 
  private:
   enum class Phase { look, first, settle, done };
@@ -92,6 +95,7 @@ class LogSums {
   std::int64_t served_first_ = 0;
   double settled_ = 0, to_settle_ = 0;
   std::int64_t most_points_ = std::int64_t{1} << 31, least_screened_ = 16384;
+  double listed_ = 18;
   double points_per_second_ = 0;
 };
 

@@ -14,9 +14,10 @@ namespace {
 constexpr int kMostDevices = 64;
 
 // Freed memory that a pool keeps when its stream is waited for. The engines wait once per batch,
-// and take their scratch anew each time: mapping it again would cost about 0.1 ms per 64 MB, a fair
-// part of a batch. 256 MB is all the scratch that they may have beside O(n) bytes, and the most
-// that others (PyTorch's allocator, say) miss while this process computes nothing here.
+// and take their scratch anew each time: mapping it again would cost some tenths of a millisecond
+// (an estimate), a fair part of a batch. 256 MB is all the scratch that they may have beside O(n)
+// bytes, and the most that others (PyTorch's allocator, say) miss while this process computes
+// nothing here.
 constexpr std::uint64_t kKeptBytes = std::uint64_t{256} << 20;
 
 // The kernel that was launched last on each device.
@@ -185,8 +186,8 @@ std::vector<DeviceInfo> find_devices() {
 }  // namespace
 
 std::vector<DeviceInfo> devices() {
-  // Asking takes milliseconds a device. They do not change, but where there are none a driver may yet
-  // come.
+  // Asking takes milliseconds a device. They do not change, but where there are none a driver may
+  // yet come.
   static std::mutex& mutex = *new std::mutex;
   static std::vector<DeviceInfo>& known = *new std::vector<DeviceInfo>;
   const std::lock_guard<std::mutex> lock(mutex);

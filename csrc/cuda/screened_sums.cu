@@ -28,8 +28,6 @@ namespace {
 constexpr double kAdditions = 11.0 / 8 * 0x1p-24;
 // Of the 1e-5; the rest is for float32 additions.
 constexpr double kAllowed = 6e-6;
-// Powers of two below the estimate from which terms are listed.
-constexpr double kListed = 18;
 // Tiles that the estimate looks at: a sixteenth, or at least so many.
 constexpr std::int64_t kEstimateStep = 16, kEstimateTiles = 32;
 // Half of a squared norm beyond which exponents are too coarse whatever happens.
@@ -110,6 +108,7 @@ struct ThresholdTask {
   const float *peaks, *sums;  // [slots, padded]
   std::int64_t slots, padded, count;
   Coarseness coarseness;
+  double below;   // powers of two below the estimate from which terms are listed
   float* listed;  // out, [padded]
 };
 
@@ -130,7 +129,7 @@ __global__ void __launch_bounds__(256) thresholds_kernel(ThresholdTask task) {
   const double log2_sum = static_cast<double>(peak) + log2(static_cast<double>(sum));
   // The estimate may be too large by the error, and a sample's term too small.
   const double error = task.coarseness(i, log2_sum - task.coarseness.squares[i]) / kLn2;
-  task.listed[i] = static_cast<float>(log2_sum - kListed - 2 * error);
+  task.listed[i] = static_cast<float>(log2_sum - task.below - 2 * error);
 }
 
 // Exponents of listed pairs from their rows, a block a point; they take the places of the samples' numbers.
@@ -238,12 +237,13 @@ __global__ void __launch_bounds__(256) finish_screened_kernel(FinishTask task) {
 
 ScreenedSums::ScreenedSums(const DensityProblem& problem, const DensityRates& rates,
                            const std::vector<double>& centre, const std::vector<double>& columns,
-                           const Stream& stream)
+                           double listed, const Stream& stream)
     : problem_(problem),
       rates_(rates),
       stream_(stream),
       depth_(blocks_for(problem.samples.d, 64) * 64),
       tiles_(blocks_for(problem.samples.n, kScreenTile)),
+      listed_(listed),
       factor_(std::sqrt(2 * rates.rates[0])) {
   const std::size_t d = centre.size();
   std::vector<double> scaled = centre;
@@ -361,8 +361,8 @@ void ScreenedSums::walk(const DensityProblem& problem, const PointList& points,
                         lists.data()};
   launch("estimate_sums", screen_kernel<true>, point_tiles * parts, kTileThreads,
          kScreenBytes<true>, stream_, task);
-  const ThresholdTask threshold{peaks.data(), sums.data(), slots,        padded,
-                                points.count, coarseness,  listed.data()};
+  const ThresholdTask threshold{peaks.data(), sums.data(), slots,   padded,
+                                points.count, coarseness,  listed_, listed.data()};
   launch("thresholds", thresholds_kernel, blocks_for(padded, 256), 256, 0, stream_, threshold);
   launch("screened_sums", screen_kernel<false>, point_tiles * parts, kTileThreads,
          kScreenBytes<false>, stream_, task);

@@ -11,10 +11,11 @@ namespace fastgen::cuda {
 
 class ScreenedSums {
  public:
-  // One rate. `columns` [3, d]: sums, minima and maxima of the samples' features; `centre` is subtracted. Looks
-  // at the samples, and tries some of them as points.
+  // One rate. `columns` [3, d]: sums, minima and maxima of the samples' features; `centre` is subtracted. Terms
+  // down to 2^-listed of a sum are computed from the rows: 18 serves most points. Looks at the samples, and
+  // tries some of them as points.
   ScreenedSums(const DensityProblem& problem, const DensityRates& rates,
-               const std::vector<double>& centre, const std::vector<double>& columns,
+               const std::vector<double>& centre, const std::vector<double>& columns, double listed,
                const Stream& stream);
 
   // Whether that serves enough points; the samples and the bandwidth alone decide.
@@ -32,7 +33,7 @@ class ScreenedSums {
   DensityRates rates_;
   Stream stream_;
   std::int64_t depth_, tiles_;
-  double factor_, scale_ = 1;  // z of this engine per centred row; float16 numbers per z
+  double listed_, factor_, scale_ = 1;  // z of this engine per centred row; float16 numbers per z
   DeviceBuffer<double> centre_;
   DeviceBuffer<unsigned short> samples_;  // [padded, depth] float16
   DeviceBuffer<float> minus_b_;

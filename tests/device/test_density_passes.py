@@ -26,7 +26,7 @@ def sets(n=100, m=70, d=3, dtype="float32"):
 def passes(monkeypatch):
     """Let points come by 16, and record how many each pass had."""
     monkeypatch.setattr(gpu_plan, "POINTS", 16)
-    monkeypatch.setattr(gpu_plan, "FIXED_BYTES", 0)
+    monkeypatch.setattr(gpu_plan, "DENSITY_FIXED_BYTES", 0)
     sizes = []
     cut = density_passes._parts
 

@@ -30,6 +30,7 @@ inline std::vector<Path> paths(std::int64_t d) {
 
 // Samples from which float16 products are tried, and points that a cheaper walk served in the last run.
 inline std::int64_t screen_from = 1 << 30, served_first = 0;
+inline double listed = 18;  // see LogSums::screen_from
 
 // Points [first, first + count) of a problem.
 struct Slice {
@@ -48,7 +49,7 @@ inline DensityResult run(const Densities& problem, Path path,
                        problem.weights.empty() ? nullptr : problem.weights.data(),
                        problem.leave_one_out, slice.first, path, stream());
   engine.limit_batches(batch);
-  engine.screen_from(screen_from);
+  engine.screen_from(screen_from, listed);
   DensityResult result;
   double fraction = 0;
   bool rises = true;

@@ -25,7 +25,10 @@ TIMEOUT = 300  # seconds; a test that hangs has been caught too
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old` becomes `new` in `file`; `sources` that include it are compiled again for `test`."""
+    """`old` becomes `new` in `file`; `test` runs with `sources` compiled anew.
+
+    Where none are named: the file itself, and of a header the test.
+    """
 
     what: str
     file: str
@@ -35,56 +38,180 @@ class Mutant:
     sources: tuple[str, ...] = ()
 
 
-PRODUCT, JOIN = "cuda/tile_product.cuh", "cuda/join_tiles.cuh"
 MUTANTS = [
+    # The ring of the join's tiles: waits, barriers, swizzle, order of slices and planes.
     Mutant(
         "copies waited for one group too few",
-        PRODUCT,
+        "cuda/tile_product.cuh",
         "copy_async_wait<kStages - 2>();",
         "copy_async_wait<kStages - 1>();",
         "test_tile_product",
     ),
     Mutant(
         "no barrier between a slice's arrival and its use",
-        PRODUCT,
+        "cuda/tile_product.cuh",
         "    __syncthreads();\n    fill(next);",
         "    fill(next);",
         "test_tile_product",
     ),
     Mutant(
         "copies do not swizzle, loads do",
-        PRODUCT,
+        "cuda/tile_product.cuh",
         "((chunk ^ (row % 8)) << 4)",
         "(chunk << 4)",
         "test_tile_product",
     ),
     Mutant(
         "the ring is filled one slice too far",
-        PRODUCT,
+        "cuda/tile_product.cuh",
         "ahead_ = min(kStages - 1,",
         "ahead_ = min(kStages,",
         "test_tile_product",
     ),
     Mutant(
         "fragments of the right operand from the wrong lanes",
-        PRODUCT,
+        "cuda/tile_product.cuh",
         "((lane / 8 % 2) ^ (lane % 8))",
         "((lane / 16) ^ (lane % 8))",
         "test_tile_product",
     ),
     Mutant(
         "the next slice is multiplied from the slot before",
-        PRODUCT,
+        "cuda/tile_product.cuh",
         "          advance();\n          arrive(next);\n          load(fragments[0], 0);",
         "          arrive(next);\n          load(fragments[0], 0);\n          advance();",
         "test_tile_product",
     ),
     Mutant(
-        "planes swapped in the first pass",
-        PRODUCT,
-        "rows_.planes[!last && pass == 0]",
-        "rows_.planes[!last && pass == 1]",
+        "planes swapped in the second pass",
+        "cuda/tile_product.cuh",
+        "if (pass == 1) {",
+        "if (pass == 2) {",
         "test_tile_product",
+    ),
+    # The join's epilogue.
+    Mutant(
+        "columns beyond a narrow last tile are not masked",
+        "cuda/join_tiles.cuh",
+        "&& !tile.wide &&",
+        "&& tile.wide &&",
+        "test_join",
+        ("cuda/join_tiles.cu",),
+    ),
+    Mutant(
+        "a row is its own neighbour",
+        "cuda/join_tiles.cuh",
+        "<= tile.row0 + Layout::row(i)) marks.clear",
+        "< tile.row0 + Layout::row(i)) marks.clear",
+        "test_join",
+        ("cuda/join_tiles.cu",),
+    ),
+    Mutant(
+        "counts of warps added before all are there",
+        "cuda/join_tiles.cuh",
+        "scratch->warp[warp] = sum;\n  __syncthreads();",
+        "scratch->warp[warp] = sum;",
+        "test_join",
+        ("cuda/join_tiles.cu",),
+    ),
+    Mutant(
+        "room for one hit more than there is",
+        "cuda/join_tiles.cuh",
+        "first + count <= job.capacity;",
+        "first + count <= job.capacity + 1;",
+        "test_join",
+        ("cuda/join_tiles.cu",),
+    ),
+    Mutant(
+        "a tile with the terms of the tile before",
+        "cuda/join_tiles.cu",
+        "      buffer ^= 1;\n",
+        "",
+        "test_join",
+    ),
+    # Preparation: barriers of the rotation, masks of tails, the bound on the rounding.
+    Mutant(
+        "no barrier between stages of the rotation",
+        "cuda/rotate.cuh",
+        "  meet<kWarps>();\n  const int left",
+        "  const int left",
+        "test_prepare",
+        ("cuda/quantise.cu",),
+    ),
+    Mutant(
+        "one of the rotation's writes does not swizzle",
+        "cuda/rotate.cuh",
+        "(z + placed(16 * group + 4 * part)) =",
+        "(z + (16 * group + 4 * part)) =",
+        "test_prepare",
+        ("cuda/quantise.cu",),
+    ),
+    Mutant(
+        "sums of warps read before all are there",
+        "cuda/quantise.cu",
+        "v] = value[v];\n  }\n  __syncthreads();\n",
+        "v] = value[v];\n  }\n",
+        "test_prepare",
+    ),
+    Mutant(
+        "features beyond the last are not masked",
+        "cuda/quantise.cu",
+        "begin + a * kStep < shape.d",
+        "begin + a * kStep < shape.rotated",
+        "test_prepare",
+    ),
+    Mutant(
+        "the bound leaves out the rounding to int8",
+        "cuda/quantise.cu",
+        "summing + rounding;\n  if",
+        "summing;\n  if",
+        "test_prepare",
+    ),
+    Mutant(
+        "columns beyond the last are not masked",
+        "cuda/scan_rows.cu",
+        "inside[j] = first + 32 * j < d;",
+        "inside[j] = true;",
+        "test_prepare",
+    ),
+    Mutant(
+        "rows beyond the block's last are not masked",
+        "cuda/scan_rows.cu",
+        "row + r < end && inside[j] ?",
+        "inside[j] ?",
+        "test_prepare",
+    ),
+    Mutant(
+        "shared slices read before they are written",
+        "cuda/compare_rows.cu",
+        "      centre_slice[lane * kPitch + r] = c;\n    }\n    __syncthreads();\n",
+        "      centre_slice[lane * kPitch + r] = c;\n    }\n",
+        "test_prepare",
+    ),
+    # Kernel sums.
+    Mutant(
+        "slices of sums waited for one group too few",
+        "cuda/slice_ring.cuh",
+        "copy_async_wait<kSumStages - 2>();",
+        "copy_async_wait<kSumStages - 1>();",
+        "test_kernel_sums",
+        ("cuda/sum_tiles_float.cu",),
+    ),
+    Mutant(
+        "products put away while others still multiply",
+        "cuda/sum_tile.cuh",
+        "product.multiply(ring, task.list.slices, sums);\n    __syncthreads();",
+        "product.multiply(ring, task.list.slices, sums);",
+        "test_kernel_sums",
+        ("cuda/sum_tiles_float.cu",),
+    ),
+    Mutant(
+        "columns beyond a block's last are added",
+        "cuda/sum_tile.cuh",
+        "if (column < sides.columns.count) {",
+        "if (true) {",
+        "test_kernel_sums",
+        ("cuda/sum_tiles_float.cu",),
     ),
 ]
 
@@ -102,16 +229,15 @@ def _commands() -> dict[str, list[str]]:
     return found
 
 
-def _objects() -> dict[str, Path]:
-    """Return the emulator's own object files by source, relative to csrc."""
-    folder = next(BUILD.rglob("fastgen_emulated.dir"))
+def _objects(target: str) -> dict[str, Path]:
+    """Return a target's object files by source, relative to csrc."""
+    folder = next(BUILD.rglob(f"{target}.dir"))
     objects = {}
     for path in folder.rglob("*.o"):
         parts = path.relative_to(folder).with_suffix("").parts
-        while parts and parts[0] in ("__", "csrc"):
+        while parts[0] in ("__", "csrc"):  # CMake's for .. and for what lies elsewhere
             parts = parts[1:]
-        name = "/".join(parts)
-        objects[name if "/" in name else f"emulator/{name}"] = path
+        objects["/".join(parts)] = path
     return objects
 
 
@@ -126,38 +252,37 @@ def _run(command: list[str]) -> tuple[int, str]:
 def check(mutant: Mutant) -> str:
     """Return what is wrong: nothing where the bug was caught."""
     text = (CSRC / mutant.file).read_text("utf-8")
-    if text.count(mutant.old) < 1:
-        return "the text to change is not there any more"
-    commands, objects = _commands(), _objects()
+    if text.count(mutant.old) != 1:
+        return "the text to change is not there, or not once"
+    commands = _commands()
+    test = f"tests/emulator/{mutant.test}.cpp"
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         changed = root / mutant.file
         changed.parent.mkdir(parents=True)
         changed.write_text(text.replace(mutant.old, mutant.new), "utf-8")
-        linked = dict(objects)
-        test = f"tests/emulator/{mutant.test}.cpp"
-        own = {mutant.file} if mutant.file in objects else set()
-        for source in {*mutant.sources, test, *own}:
+        # Of templates that several files have, the first one's is linked.
+        linked: dict[str, Path] = {}
+        for source in mutant.sources or ((mutant.file,) if mutant.file in commands else (test,)):
             path = root / source
-            if not path.exists():
+            if source != mutant.file:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text((CSRC / source).read_text("utf-8"), "utf-8")
             linked[source] = root / f"{source.replace('/', '_')}.o"
-            folders = [f"-I{root}", f"-I{(CSRC / source).parent}"]
-            command = [*commands[source], *folders, "-c", str(path), "-o", str(linked[source])]
+            command = [*commands[source], "-c", str(path), "-o", str(linked[source])]
             command[1:1] = [f"-I{root}"]  # before the build's own
             status, output = _run(command)
             if status:
                 return f"does not compile: {output[:2000]}"
+        rest = _objects("fastgen_emulated") | _objects(f"emulator_{mutant.test}")
+        linked |= {source: path for source, path in rest.items() if source not in linked}
         program = root / "test"
-        compiler = commands[test][0]
         sanitizers = [word for word in commands[test] if word.startswith("-fsanitize=")]
-        status, output = _run(
-            [compiler, *sanitizers, *map(str, linked.values()), "-o", str(program), "-pthread"]
-        )
+        command = [commands[test][0], *sanitizers, *map(str, linked.values())]
+        status, output = _run([*command, "-o", str(program), "-pthread"])
         if status:
             return f"does not link: {output[:2000]}"
-        status, output = _run([str(program)])
+        status, _ = _run([str(program)])
         return "" if status else "NOT CAUGHT"
 
 

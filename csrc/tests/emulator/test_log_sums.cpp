@@ -138,6 +138,28 @@ void test_clusters() {
   }
 }
 
+// Many copies of one sample at distances under which the rounding of an exponent shows in float32.
+void test_copies() {
+  Random random(12);
+  for (const std::int64_t d : {1, 3, 8, 16, 17}) {
+    const Values y = normals(random, d);
+    Values x, copies;
+    for (int i = 0; i < 60; ++i) {
+      // Exponents from 0.4 to 84, in all features alike.
+      const double step = std::sqrt(2 * (0.4 + 1.4 * i) / static_cast<double>(d));
+      for (std::int64_t f = 0; f < d; ++f) x.push_back(y[f] + step);
+    }
+    for (int i = 0; i < 300; ++i) copies.insert(copies.end(), y.begin(), y.end());
+    Densities problem;
+    problem.points = make_matrix(x, d, DType::float32);
+    problem.samples = make_matrix(copies, d, DType::float32);
+    for (const double h : {1.0, 0.9}) {
+      problem.bandwidths = {h};
+      check_everywhere(problem);
+    }
+  }
+}
+
 // Units in which squares are no float64 numbers, weights that float32 cannot hold, bandwidths of all scales.
 void test_ranges() {
   Random random(6);
@@ -277,6 +299,7 @@ int main(int argc, char** argv) {
                                 {"sizes", test_sizes},
                                 {"far", test_far},
                                 {"clusters", test_clusters},
+                                {"copies", test_copies},
                                 {"ranges", test_ranges},
                                 {"ends", test_ends},
                                 {"same_bits", test_same_bits}},

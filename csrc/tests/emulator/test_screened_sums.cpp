@@ -58,6 +58,25 @@ void test_clusters() {
   }
 }
 
+// Nothing listed: sums of float16 exponents alone are refused where they are too coarse, and good where not.
+void test_refused() {
+  Random random(11);
+  listed = -20;
+  std::int64_t served = 0, refused = 0;
+  for (const double h : {1.0, 8.0, 30.0, 100.0, 1e3, 1e4}) {
+    for (const std::int64_t d : {20, 70}) {
+      Densities problem = normal_problem(random, 40, 150, d, DType::float32, {h});
+      const About about(describe(problem) + " h " + show(h));
+      check_density(DensityReference(problem), run(problem, Path::automatic), problem);
+      served += served_first;
+      refused += problem.points.n - served_first;
+    }
+  }
+  CHECK(served > 100);
+  CHECK(refused > 100);
+  listed = 18;
+}
+
 void test_same_bits() {
   Random random(10);
   // The same bits whatever points share a batch; lists in another order.
@@ -80,9 +99,11 @@ void test_same_bits() {
 int main(int argc, char** argv) {
   using namespace fastgen::test;
   screen_from = 1;
-  const int status =
-      run_tests({{"cases", test_cases}, {"clusters", test_clusters}, {"same_bits", test_same_bits}},
-                argc, argv);
+  const int status = run_tests({{"cases", test_cases},
+                                {"clusters", test_clusters},
+                                {"refused", test_refused},
+                                {"same_bits", test_same_bits}},
+                               argc, argv);
   std::printf("largest share of the bound: %.3f\n", share_seen[0]);
   return status;
 }
