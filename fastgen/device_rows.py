@@ -234,10 +234,14 @@ class Caller:
         -------
         array
             `values` itself where no array was on a GPU, or where array-api-compat does not know its
-            library.
+            library, or JAX would round float64 to float32 (without ``jax_enable_x64``).
         """
         if self.like is None:
             return values
+        if protocols.library_of(self.like) in ("jax", "jaxlib"):
+            jax = sys.modules.get("jax")
+            if jax is None or not jax.config.jax_enable_x64:
+                return values
         import array_api_compat
 
         try:
@@ -317,7 +321,7 @@ class Caller:
         handle = found.get("stream") or _LEGACY
         self._settle(argument, index, handle, value, value)
         assert self.stream is not None
-        if handle != self.stream.handle and found.get("stream") is not None:
+        if handle != self.stream.handle:  # None, too, may mean the legacy stream: Numba's does
             self.stream.wait_for(module.Stream(index, handle))
         return _Exported(pointer, shape, tuple(strides), dtype.name, value)
 

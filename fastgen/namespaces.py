@@ -155,7 +155,7 @@ def to_host(array: Any) -> npt.NDArray[Any]:
     if str(array.dtype).endswith("bfloat16"):
         array = array.float() if library == "torch" else array.astype(np.float32)
     if library == "torch":
-        array = array.detach().cpu().numpy()
+        array = protocols.detached(array).cpu().numpy()
     elif library == "cupy":
         array = array.get()
     return np.asarray(array)

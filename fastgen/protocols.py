@@ -283,7 +283,7 @@ def type_name(value: object) -> str:
 
 
 def detached(value: Any) -> Any:
-    """Return an array without its gradient: results are plain numbers.
+    """Return an array as its memory has it: without gradient, and without torch's negative bit.
 
     Parameters
     ----------
@@ -293,9 +293,13 @@ def detached(value: Any) -> Any:
     Returns
     -------
     object
-        The same memory.
+        The same memory; a copy of a tensor that is the negative of its memory, of which neither
+        DLPack nor ``__cuda_array_interface__`` tells.
     """
-    return value.detach() if getattr(value, "requires_grad", False) else value
+    if getattr(value, "requires_grad", False):
+        value = value.detach()
+    is_negated = getattr(value, "is_neg", None)
+    return value.resolve_neg() if callable(is_negated) and is_negated() else value
 
 
 def _from_dlpack(function: str, argument: str, value: Any) -> npt.NDArray[Any]:

@@ -59,10 +59,10 @@ class _Versioned(ctypes.Structure):
 class Memory:
     """Bytes on a device, which a kernel in `stream` is still writing."""
 
-    def __init__(self, content: bytes, device: int) -> None:
+    def __init__(self, content: bytes, device: int, stream: int | None = None) -> None:
         module = backend.cuda()
         self.device = device
-        self.stream = module.Stream(device)
+        self.stream = module.Stream(device, stream)
         content += bytes(8 - len(content) % 8)
         words = np.frombuffer(content, dtype=np.float64)
         uploaded = module.Rows.from_host(words[np.newaxis], self.stream)
@@ -73,13 +73,15 @@ class Memory:
 class DeviceArray:
     """What every one of them has; `array` says shape, strides and numbers."""
 
-    def __init__(self, array: Array, device: int = 0, dtype: str = "") -> None:
+    def __init__(
+        self, array: Array, device: int = 0, dtype: str = "", stream: int | None = None
+    ) -> None:
         whole = array
         while isinstance(whole.base, np.ndarray):
             whole = whole.base
         if not whole.flags.c_contiguous:  # of Fortran order: its transpose is contiguous
             whole = whole.T
-        self.memory = Memory(whole.tobytes(), device)
+        self.memory = Memory(whole.tobytes(), device, stream)
         start = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
         self.array = array
         self.pointer = self.memory.pointer + start
@@ -99,10 +101,14 @@ class DeviceArray:
 
 
 class Interface(DeviceArray):
-    """Speaks ``__cuda_array_interface__``; `stream` is "own", "none" or "unsaid"."""
+    """Speaks ``__cuda_array_interface__``.
+
+    `stream` is "own", "none" (nothing is to be waited for), "default" (of which None is said, as
+    Numba does) or "unsaid".
+    """
 
     def __init__(self, array: Array, device: int = 0, stream: str = "own", **extra: Any) -> None:
-        super().__init__(array, device)
+        super().__init__(array, device, stream=1 if stream == "default" else None)
         self.extra = extra
         self.says = stream
         if stream == "none":
@@ -119,7 +125,8 @@ class Interface(DeviceArray):
             "version": 2 if self.says == "unsaid" else 3,
         }
         if self.says != "unsaid":
-            described["stream"] = None if self.says == "none" else self.memory.stream.handle
+            silent = self.says in ("none", "default")
+            described["stream"] = None if silent else self.memory.stream.handle
         return described | self.extra
 
 

@@ -10,7 +10,7 @@ import pytest
 from checks import assert_same_bits
 
 import fastgen
-from fastgen import arrays
+from fastgen import arrays, namespaces
 
 DTYPES = ("float16", "float32", "float64")
 
@@ -349,6 +349,19 @@ def test_torch_other_layouts(torch):
     half = x.to(torch.bfloat16)
     for tensor in (half, half[::2, 1:], half.T, half.clone().requires_grad_()):
         assert_same_bits(as_rows(tensor), tensor.detach().float().contiguous().numpy())
+
+
+def test_torch_tensors_that_are_the_negative_of_their_memory(torch):
+    z = torch.complex(torch.from_numpy(rows()), torch.from_numpy(rows()[::-1].copy()))
+    x = z.conj().imag
+    half = x.to(torch.bfloat16).neg()._neg_view()
+    for tensor in (x, x[::2], x.T, x.clone().requires_grad_()._neg_view(), half, half[::2, 1:]):
+        assert tensor.is_neg()
+        expected = tensor.detach().resolve_neg().float().contiguous().numpy()
+        assert_same_bits(as_rows(tensor), expected)
+    assert_same_bits(namespaces.to_host(x), x.resolve_neg().numpy())
+    numbers = torch.ones(3)._neg_view()
+    assert_same_bits(arrays.as_numbers("f", "a", numbers), -np.ones(3))
 
 
 def test_torch_inputs_that_are_refused(torch):

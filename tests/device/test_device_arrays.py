@@ -93,7 +93,7 @@ def test_rows_and_blocks_of_them_come_to_the_host():
 # --- streams, devices and lifetimes ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", ["own", "none", "unsaid"])
+@pytest.mark.parametrize("said", ["own", "none", "default", "unsaid"])
 def test_work_waits_for_the_interface_as_far_as_its_stream_is_told(said):
     x = rows(n=60, d=40)
     for _ in range(20):
@@ -109,6 +109,14 @@ def test_work_goes_to_the_first_arrays_stream_and_the_others_are_asked_to_come_t
     assert y.streams == [x.memory.stream.handle]
     z = Interface(rows(n=13))
     assert_same_bits(caller.rows("other", z)[:], rows(n=13))
+
+
+def test_arrays_in_the_default_stream_are_waited_for_in_any_other():
+    x = rows(n=60, d=40)
+    for _ in range(20):
+        caller = Caller("prdc")
+        caller.rows("real", Interface(rows()))
+        assert_same_bits(caller.rows("fake", Interface(x, stream="default"))[:], x)
 
 
 def test_libraries_without_a_current_stream_are_asked_for_the_legacy_one():
@@ -227,6 +235,19 @@ def test_gradients_are_left_behind():
     value = Tensor(rows())
     value.plain = Packed(rows())
     assert_same_bits(taken(value)[:], rows())
+
+
+def test_negatives_of_what_is_in_memory_are_resolved():
+    class Tensor(Packed):
+        def is_neg(self):
+            return True
+
+        def resolve_neg(self):
+            return Packed(-self.array)
+
+    assert_same_bits(taken(Tensor(rows()))[:], -rows())
+    numbers = Tensor(rows("float64")[2])
+    assert_same_bits(arrays.as_numbers("f", "a", numbers), -rows("float64")[2])
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -366,6 +387,17 @@ def test_results_without_a_library_are_numpy_arrays():
     x = rows(n=40, d=12)
     for kind in KINDS:
         assert_same_bits(fastgen.knn_radii(kind(x)), fastgen.knn_radii(x))
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_jax_that_would_round_results_does_not_make_them(monkeypatch, wide):
+    jax = SimpleNamespace(config=SimpleNamespace(jax_enable_x64=wide), Array=type("Array", (), {}))
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    kind = type("ArrayImpl", (Named,), {"__module__": "jaxlib._jax"})
+    x = rows(n=40, d=12)
+    found = fastgen.knn_radii(kind(x))
+    assert isinstance(found, Made if wide else np.ndarray)
+    assert_same_bits(unpacked(found), fastgen.knn_radii(x))
 
 
 def test_radii_may_stay_on_the_device():
