@@ -24,6 +24,24 @@ inline double grid(double bound, double total) {
   return std::min(grid(bound), grid(total) * 0x1p24);
 }
 
+// Adds to a total of more tiles than a low limb has room for, from any thread. Whoever takes the low limb past a
+// multiple of 2^50 brings that to the high one: so it is never negative, and in the end below 2^50.
+inline void add_carried(std::int64_t& high, std::int64_t& low, std::int64_t tile_high,
+                        std::int64_t tile_low) {
+  constexpr std::int64_t kUnit = std::int64_t{1} << kLimbBits, kFull = std::int64_t{1} << 50;
+  const auto add = [](std::int64_t& total, std::int64_t value) {
+    return __atomic_fetch_add(&total, value, __ATOMIC_RELAXED);
+  };
+  const std::int64_t rest = (tile_low % kUnit + kUnit) % kUnit;
+  std::int64_t carry = (tile_low - rest) / kUnit;
+  const std::int64_t before = add(low, rest);
+  if (before / kFull != (before + rest) / kFull) {
+    add(low, -kFull);
+    carry += kFull / kUnit;
+  }
+  add(high, tile_high + carry);
+}
+
 inline double from_limbs(std::int64_t high, std::int64_t low, double scale) {
   __extension__ using Wide = __int128;
   const Wide whole = static_cast<Wide>(high) * (std::int64_t{1} << kLimbBits) + low;

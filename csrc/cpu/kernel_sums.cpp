@@ -15,15 +15,6 @@ void add(std::int64_t& total, std::int64_t value) {
   __atomic_fetch_add(&total, value, __ATOMIC_RELAXED);
 }
 
-// For totals of more tiles than a low limb has room for.
-void add_carried(std::int64_t& high, std::int64_t& low, std::int64_t tile_high,
-                 std::int64_t tile_low) {
-  constexpr std::int64_t kCarry = std::int64_t{1} << kLimbBits;
-  const std::int64_t rest = (tile_low % kCarry + kCarry) % kCarry;
-  add(high, tile_high + (tile_low - rest) / kCarry);
-  add(low, rest);
-}
-
 }  // namespace
 
 KernelSums::Worker::Worker(int labels) {

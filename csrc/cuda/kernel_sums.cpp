@@ -16,6 +16,9 @@ namespace {
 // A window's packed rows, and its blocks: more would make long lists of tiles, and cost no less.
 constexpr std::int64_t kWindowBytes = std::int64_t{1} << 30;
 constexpr std::int64_t kWindowBlocks = 1024;
+// Squares and forms of a kernel have one total each, to which every warp adds twice a tile. Their low limbs, up to
+// 2^36 a time, are carried after every two windows: 2^60, however many rows there are.
+static_assert(kWindowBlocks * kWindowBlocks * 16 <= std::int64_t{1} << 26);
 // Rows of tiles that neighbours in time share: with 12 x 11 tiles on 132 multiprocessors L2 sends out 23
 // blocks of rows where without order it would be up to 264.
 constexpr std::int64_t kGroup = 12;
@@ -268,6 +271,7 @@ TileList KernelSums::tile_list(int row_place, int column_place, const TileOfList
 
 // Packs the windows of the next stage and lists its tiles; false: there is none.
 bool KernelSums::next_stage() {
+  if (stages_ > 0) carry();
   if (!walk_.next_stage(kGroup)) return false;
   if (float64_) {
     pack<double>();
@@ -289,6 +293,14 @@ bool KernelSums::next_stage() {
   ++stages_;
   next_tile_ = 0;
   return true;
+}
+
+void KernelSums::carry() {
+  Limb* totals = totals_.data();
+  carry_limbs(totals + places_.square_high, totals + places_.square_low,
+              places_.square_low - places_.square_high, stream_);
+  carry_limbs(totals + places_.form_high, totals + places_.form_low,
+              places_.form_low - places_.form_high, stream_);
 }
 
 template <class Real>

@@ -90,6 +90,7 @@ class KernelSums {
   TileOfList tile_of(const SumWalk::Pair& pair) const;
   template <class Real>
   void multiply(std::int64_t first, std::int64_t count);
+  void carry();
   void finish();
 
   Stream stream_;

@@ -159,6 +159,15 @@ __global__ void __launch_bounds__(kThreads) grids_kernel(GridTask task) {
   }
 }
 
+__global__ void __launch_bounds__(kThreads)
+    carry_kernel(Limb* high, Limb* low, std::int64_t count) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  const long long all = static_cast<long long>(low[i]);
+  high[i] += static_cast<Limb>(all >> kLimbBits);
+  low[i] = static_cast<Limb>(all & ((1ll << kLimbBits) - 1));
+}
+
 }  // namespace
 
 template <class Real>
@@ -188,6 +197,11 @@ template void slot_numbers<double>(const SlotRows&, std::int64_t, double*, doubl
 
 void slot_grids(const GridTask& task, const Stream& stream) {
   launch("slot_grids", grids_kernel, blocks_for(task.count, kThreads), kThreads, 0, stream, task);
+}
+
+void carry_limbs(Limb* high, Limb* low, std::int64_t count, const Stream& stream) {
+  launch("carry_limbs", carry_kernel, blocks_for(count, kThreads), kThreads, 0, stream, high, low,
+         count);
 }
 
 }  // namespace fastgen::cuda

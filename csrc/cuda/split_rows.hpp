@@ -49,4 +49,7 @@ struct GridTask {
 };
 void slot_grids(const GridTask& task, const Stream& stream);
 
+// Brings what low limbs have beyond 37 bits to the high ones, so that they stay in [0, 2^37).
+void carry_limbs(Limb* high, Limb* low, std::int64_t count, const Stream& stream);
+
 }  // namespace fastgen::cuda

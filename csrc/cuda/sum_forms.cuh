@@ -41,7 +41,7 @@ __device__ __forceinline__ void add_form_sums(const SumTask<Real>& task, int k, 
     const int label = first + 2 * lane + e;
     if (lane >= 4 || label >= task.label_count) continue;
     const std::int64_t to = std::int64_t{k} * task.label_count + label;
-    add_carried(weight * sums[e], scale, task.totals.form_high + to, task.totals.form_low + to);
+    add_limbs(weight * sums[e], scale, task.totals.form_high + to, task.totals.form_low + to);
   }
 }
 

@@ -66,13 +66,4 @@ __device__ __forceinline__ void add_limbs(double value, double scale, Limb* high
   if (limbs.low != 0) atomicAdd(low, static_cast<Limb>(limbs.low));
 }
 
-// For totals of more tiles than a low limb has room for.
-__device__ __forceinline__ void add_carried(double value, double scale, Limb* high, Limb* low) {
-  const Limbs limbs = limbs_of(value, scale);
-  const long long rest = limbs.low & ((1ll << kLimbBits) - 1);
-  const long long carry = (limbs.low - rest) / (1ll << kLimbBits);
-  if (limbs.high + carry != 0) atomicAdd(high, static_cast<Limb>(limbs.high + carry));
-  if (rest != 0) atomicAdd(low, static_cast<Limb>(rest));
-}
-
 }  // namespace fastgen::cuda

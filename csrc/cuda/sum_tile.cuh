@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "cuda/row_items.cuh"
 #include "cuda/slice_ring.cuh"
 #include "cuda/sum_forms.cuh"
 #include "cuda/sum_limbs.cuh"
@@ -20,11 +21,33 @@
 
 namespace fastgen::cuda {
 
-__device__ __forceinline__ double item_of(const void* row, DType dtype, std::int64_t i) {
-  if (dtype == DType::float32)
-    return static_cast<double>(__ldg(static_cast<const float*>(row) + i));
-  if (dtype == DType::float64) return __ldg(static_cast<const double*>(row) + i);
-  return static_cast<double>(__half2float(__ldg(static_cast<const __half*>(row) + i)));
+// Items of a row that a lane loads at a time for a pair of close rows, which is most of the work in sets that have
+// collapsed. With 8 the float32 kernel would spill registers.
+constexpr int kItems = 4;
+
+// Every 32nd item of a row from the i-th on, zeros beyond its end.
+template <class Item>
+__device__ __forceinline__ void load_items(const void* row, std::int64_t i, std::int64_t d,
+                                           double (&items)[kItems]) {
+  Item loaded[kItems];
+#pragma unroll
+  for (int j = 0; j < kItems; ++j) {
+    if (i + 32 * j < d) loaded[j] = __ldg(static_cast<const Item*>(row) + i + 32 * j);
+  }
+#pragma unroll
+  for (int j = 0; j < kItems; ++j) {
+    items[j] = i + 32 * j < d ? static_cast<double>(number(loaded[j])) : 0.0;
+  }
+}
+__device__ __forceinline__ void load_items(const void* row, DType dtype, std::int64_t i,
+                                           std::int64_t d, double (&items)[kItems]) {
+  if (dtype == DType::float32) {
+    load_items<float>(row, i, d, items);
+  } else if (dtype == DType::float64) {
+    load_items<double>(row, i, d, items);
+  } else {
+    load_items<__half>(row, i, d, items);
+  }
 }
 
 // |x f - y g|^2 from the rows themselves, by a whole warp.
@@ -39,10 +62,15 @@ __device__ __forceinline__ double near_square(const SumTask<Real>& task, int set
   const double f = task.factor[set][i], g = task.factor[other][j];
   double sum = 0;
 #pragma unroll 1
-  for (std::int64_t k = static_cast<int>(threadIdx.x) % 32; k < x.d; k += 32) {
-    const double t =
-        __dsub_rn(__dmul_rn(item_of(from, x.dtype, k), f), __dmul_rn(item_of(to, y.dtype, k), g));
-    sum = __fma_rn(t, t, sum);
+  for (std::int64_t k = static_cast<int>(threadIdx.x) % 32; k < x.d; k += 32 * kItems) {
+    double a[kItems], b[kItems];
+    load_items(from, x.dtype, k, x.d, a);
+    load_items(to, y.dtype, k, x.d, b);
+#pragma unroll
+    for (int c = 0; c < kItems; ++c) {
+      const double t = __dsub_rn(__dmul_rn(a[c], f), __dmul_rn(b[c], g));
+      sum = __fma_rn(t, t, sum);
+    }
   }
 #pragma unroll
   for (int width = 16; width >= 1; width /= 2) {
@@ -214,8 +242,8 @@ __device__ __forceinline__ void sum_run(const SumTask<Real>& task, const SumSide
     const int sets = sides.rows.set + sides.columns.set;
     const std::int64_t to = (k * task.subsets + sides.rows.subset) * 3 + sets;
     const bool twice = sides.symmetric && !sides.diagonal;
-    add_carried(twice ? 2 * squared : squared, task.kernels[k].square_scale[sets],
-                totals.square_high + to, totals.square_low + to);
+    add_limbs(twice ? 2 * squared : squared, task.kernels[k].square_scale[sets],
+              totals.square_high + to, totals.square_low + to);
   }
   if (task.label_count > 0) {
     add_forms(task, sides.rows, sides.columns, k, r0, sides.diagonal ? 1.0 : 2.0, kernel.form_scale,
