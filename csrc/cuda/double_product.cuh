@@ -56,9 +56,11 @@ class DoubleProduct {
           a[r] = *reinterpret_cast<const double*>(chunks + left + r * 1024);
         }
 #pragma unroll
-        for (int r = 0; r < 8; ++r) {
+        for (int r = 0; r < 8; r += 2) {
 #pragma unroll
-          for (int n = 0; n < 4; ++n) multiply_add(total[r][n], a[r], b[n]);
+          for (int n = 0; n < 4; ++n) {
+            multiply_add(total[r][n], total[r + 1][n], a[r], a[r + 1], b[n]);
+          }
         }
       }
     }

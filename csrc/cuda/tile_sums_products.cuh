@@ -158,9 +158,11 @@ __device__ __forceinline__ void tile_products(const TileSumsTask& task,
         b[i] = right[i * 8 * kSumStride + k];
       }
 #pragma unroll
-      for (int m = 0; m < 4; ++m) {
+      for (int m = 0; m < 4; m += 2) {
 #pragma unroll
-        for (int n = 0; n < 4; ++n) multiply_add(sum[m][n], a[m], b[n]);
+        for (int n = 0; n < 4; ++n) {
+          multiply_add(sum[m][n], sum[m + 1][n], a[m], a[m + 1], b[n]);
+        }
       }
     }
   }

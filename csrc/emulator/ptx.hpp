@@ -70,6 +70,11 @@ inline void multiply_add(double (&sum)[2], double a, double b, FASTGEN_SITE) {
   emulator::collective("multiply_add (float64)", site, 0xffffffffu, &fragments, sum,
                        emulator::multiply_double);
 }
+inline void multiply_add(double (&upper)[2], double (&lower)[2], double a_upper, double a_lower,
+                         double b, FASTGEN_SITE) {
+  multiply_add(upper, a_upper, b, site);
+  multiply_add(lower, a_lower, b, site);
+}
 
 // Off by up to 0.95 2^-22 of it, each x in its own way: nobody comes to rely on more than is
 // promised.

@@ -344,9 +344,19 @@ void test_half_products() {
 __global__ void double_product_kernel(const double* a, const double* b, double* out) {
   const int lane = static_cast<int>(threadIdx.x);
   double sum[2] = {out[lane / 4 * 8 + 2 * (lane % 4)], out[lane / 4 * 8 + 2 * (lane % 4) + 1]};
-  multiply_add(sum, a[lane / 4 * 4 + lane % 4], b[lane / 4 * 4 + lane % 4]);
+  double above[2] = {sum[0], sum[1]}, below[2] = {sum[1], sum[0]};
+  const double left = a[lane / 4 * 4 + lane % 4], right = b[lane / 4 * 4 + lane % 4];
+  multiply_add(sum, left, right);
   out[lane / 4 * 8 + 2 * (lane % 4)] = sum[0];
   out[lane / 4 * 8 + 2 * (lane % 4) + 1] = sum[1];
+  // Two blocks of rows, of which one is upside down.
+  double turned[2] = {below[0], below[1]};
+  const double other = a[(7 - lane / 4) * 4 + lane % 4];
+  multiply_add(turned, other, right);
+  multiply_add(above, below, left, other, right);
+  for (int e = 0; e < 2; ++e) {
+    if (above[e] != sum[e] || below[e] != turned[e]) out[0] = 0;
+  }
 }
 
 void test_double_products() {
