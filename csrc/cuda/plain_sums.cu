@@ -5,10 +5,10 @@
 // a multiplication), the product with the rate, the exponential and its addition: 7 issue slots for the
 // 8 cycles that the exponential takes a warp on its unit, which is the limit (GPU.md 2).
 //
-// What it is off by, u = 2^-24. Of an exponent e, in units of e: 2 u from the difference, whose square is
-// taken, up to (k + 1) / 2 u from the additions of k squares, 1 u where two chains of them meet, and 1.5 u
-// from the rate and its product: kExponentError. A sum S of weights W in all has terms whose mean
-// exponent, weighted by the terms, is at most log(W / S). So sums from exp(-7.5e-6 / (kExponentError u)) W
+// What it is off by, u = 2^-24. Of an exponent e, in units of e and at most: 2 u from the difference, whose square
+// is taken, k u from a chain of k squares, the first of which is rounded by itself, 1 u where two chains meet,
+// and 2 u from the rate and its product: exponent_error. A sum S of weights W in all has terms whose mean
+// exponent, weighted by the terms, is at most log(W / S). So sums from exp(-7.5e-6 / (error u)) W
 // on are off by 7.5e-6 from that; by 2^-22 from ex2.approx; by 31 u from runs of 32 additions; runs are
 // added with their rounding errors kept. Together 9.6e-6. Smaller sums are left to anchored_sums.cu.
 #include "cuda/plain_sums.hpp"
@@ -236,8 +236,7 @@ void launch_plain(PlainTask task, std::int64_t parts, const Stream& stream) {
 
 // In units of u = 2^-24 and of the exponent: see above.
 double exponent_error(std::int64_t d) {
-  const double features = static_cast<double>(d);
-  return d <= 4 ? 3.5 + 0.5 * (features + 1) : 4.5 + 0.5 * (0.5 * features + 1.5);
+  return static_cast<double>(d <= 4 ? d + 4 : (d + 1) / 2 + 5);
 }
 
 }  // namespace
