@@ -27,8 +27,11 @@ constexpr double kLightest = 1e-20, kWidestRatio = 0x1p25;
 constexpr int kReach = 400;
 // A batch takes about so long: short enough for progress and interruption, long beside a launch.
 constexpr double kBatchSeconds = 0.1;
-// Points of the first batch: enough to fill a device, and done soon whatever device it is.
+// Points of the first batch: enough to fill a device, and done soon whatever device it is. Tiles multiply so many
+// pairs of features at first, an estimated 5 ms of an H100 and 0.1 s of GPUs with few float64 units, where a
+// display's watchdog kills what takes seconds.
 constexpr std::int64_t kFirstPoints = 16384;
+constexpr double kFirstProducts = 0x1p36;
 
 // Points on a list (null: all n) by whether their largest magnitude is below `limit`.
 __global__ void __launch_bounds__(256)
@@ -141,7 +144,8 @@ double LogSums::advance(double seconds) {
   }
   // Points that are done again are few, or take several times as long as the first walk did.
   if (first_) fraction = phase_ == Phase::first ? 0.5 * fraction : 0.5 + 0.5 * fraction;
-  return std::min(phase_ == Phase::look ? 0.0 : fraction, 1 - 1e-9);
+  if (phase_ != Phase::look) shown_ = std::max(shown_, std::min(fraction, 1 - 1e-9));
+  return shown_;
 }
 
 DensityRates LogSums::rates_in(double unit) const {
@@ -189,9 +193,13 @@ void LogSums::look() {
   if (first_ && path_ == DensityPath::tiles) {
     first_ = problem_.samples.n >= least_screened_;
     if (first_) {
-      screened_ = std::make_unique<ScreenedSums>(problem_, rates_in(unit_), mean_, of_samples,
-                                                 listed_, stream_);
-      first_ = screened_->serves();
+      try {
+        screened_ = std::make_unique<ScreenedSums>(problem_, rates_in(unit_), mean_, of_samples,
+                                                   listed_, stream_);
+        first_ = screened_->serves();
+      } catch (const OutOfMemory&) {
+        first_ = false;  // as in first_batch
+      }
     }
     if (!first_) screened_.reset();
   }
@@ -207,11 +215,19 @@ void LogSums::look() {
 
 // About as many points as take kBatchSeconds.
 std::int64_t LogSums::next_batch(std::int64_t left, std::int64_t most) {
-  std::int64_t points = points_per_second_ > 0
-                            ? static_cast<std::int64_t>(points_per_second_ * kBatchSeconds)
-                            : kFirstPoints;
-  points = std::max<std::int64_t>(1024, blocks_for(std::min(points, left), 1024) * 1024);
-  return std::min({points, left, most, most_points_});
+  const std::int64_t step = tiles_ ? 64 : 1024;
+  double points = points_per_second_ * kBatchSeconds;
+  if (!(points > 0)) {
+    points = kFirstPoints;
+    if (tiles_) {
+      const double each =
+          static_cast<double>(problem_.samples.n) * static_cast<double>(problem_.points.d);
+      points = std::min(points, kFirstProducts / each);
+    }
+  }
+  const auto whole = static_cast<std::int64_t>(std::min(points, static_cast<double>(left)));
+  const std::int64_t batch = std::max<std::int64_t>(1, blocks_for(whole, step)) * step;
+  return std::min({batch, left, most, most_points_});
 }
 
 void LogSums::first_batch() {
@@ -220,7 +236,17 @@ void LogSums::first_batch() {
   const std::int64_t count =
       next_batch(left, screened_ ? ScreenedSums::most_points() : most_plain_points(problem_));
   if (screened_) {
-    screened_->add({nullptr, done_points_, count}, unsettled_.data(), unsettled_count_.data());
+    try {
+      screened_->add({nullptr, done_points_, count}, unsettled_.data(), unsettled_count_.data());
+    } catch (const OutOfMemory&) {
+      // Tiles need no copy of the samples. The one place where free memory decides how points are computed, so that
+      // the last bits may differ, within the same bound; all points go the same way.
+      first_ = false;
+      unsettled_ = DeviceBuffer<std::int32_t>();
+      fill_bytes(dominated_.data(), 0, dominated_.bytes(), stream_);
+      list_passes();
+      return;
+    }
   } else {
     const PlainSums sums{static_cast<float>(rates_in(unit_).rates[0]), unit_, unsettled_.data(),
                          unsettled_count_.data()};

@@ -97,6 +97,7 @@ class LogSums {
   std::int64_t most_points_ = std::int64_t{1} << 31, least_screened_ = 16384;
   double listed_ = 18;
   double points_per_second_ = 0;
+  double shown_ = 0;  // fraction said so far: points may have to begin anew
 };
 
 }  // namespace fastgen::cuda

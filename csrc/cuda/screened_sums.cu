@@ -3,13 +3,16 @@
 // With z = sqrt(2 rate) (unit x - centre) a sample's term is w 2^(x . y - |x|^2 / 2 - |y|^2 / 2). One product of
 // float16 rows says x . y within
 //   |x| |y| (e_x + e_y + e_x e_y + kAdditions) + rounding,   e = |z - float16(z)| / |z| of the row, measured.
-// An estimate S of a point's sum from a sixteenth of the samples sets a threshold: terms from 2^-18 S on, and
-// below by what their exponents may be off, are listed and computed from the rows, in float64, whatever
+// An estimate S of a point's sum from a sixteenth of the samples sets a threshold: terms from 2^-18 to 2^-22 S on,
+// and below by what their exponents may be off, are listed and computed from the rows, in float64, whatever
 // the product said. The others are added up as they are. If the error of their exponents, as a bound,
 // times their share of the sum is within the error allowed, that is the answer; else float64 products
 // decide (tile_sums.cu). Nothing here depends on other points, and lists are added as integers.
 //
-// 64 features, 10^6 normal rows, Scott's bandwidth: some 1200 samples of each point are listed.
+// 64 features, 10^6 normal rows, Scott's bandwidth, by these formulas: with 2^-18 some 1400 samples of each point are
+// listed, and 18 % of points are left to float64; with 2^-20 2100 and 5 %, with 2^-22 3100 and none. Some points
+// are tried with each. A thousand more listed samples take an estimated 0.08 s for 10^6 points, 1 % of them
+// in float64 0.04 s.
 #include "cuda/screened_sums.hpp"
 
 #include <algorithm>
@@ -23,9 +26,9 @@
 namespace fastgen::cuda {
 namespace {
 
-// Tensor cores that truncate sums of 8 products to 24 bits lose at most so much of |x| |y| a feature
-// (GPU.md 4, sm_80; sm_90 half of it).
-constexpr double kAdditions = 11.0 / 8 * 0x1p-24;
+// Tensor cores that truncate sums of 8 products to 24 bits lose at most half of this of |x| |y| a feature (GPU.md 4,
+// sm_80; sm_90 a quarter). Doubled: that stands on a model of them, and what float16 takes is larger anyway.
+constexpr double kAdditions = 11.0 / 4 * 0x1p-24;
 // Of the 1e-5; the rest is for float32 additions.
 constexpr double kAllowed = 6e-6;
 // Tiles that the estimate looks at: a sixteenth, or at least so many.
@@ -35,6 +38,11 @@ constexpr double kMostSquare = 0x1p20;
 // Features are scaled below this: float16 ends at 65504.
 constexpr int kHalfExponent = 14;
 constexpr std::int64_t kPilots = 1024, kPoints = 2048;
+// Terms from 2^-listed of a sum on are listed: how far that goes, and what share more served, one of so many, is
+// worth a step.
+constexpr double kStep = 2;
+constexpr int kSteps = 2;
+constexpr std::int64_t kWorthMore = 64;
 constexpr double kFixed = 0x1p49;  // up to kMostListed terms of at most 1 as integers
 
 __device__ __forceinline__ unsigned long long magnitude_of(double value) {
@@ -103,7 +111,7 @@ __global__ void __launch_bounds__(256)
   range[2 * tile + 1] = -1;
 }
 
-// Thresholds of every point from the estimate's parts, in their order.
+// Thresholds of every point from the estimate's parts, in one order.
 struct ThresholdTask {
   const float *peaks, *sums;  // [slots, padded]
   std::int64_t slots, padded, count;
@@ -112,18 +120,27 @@ struct ThresholdTask {
   float* listed;  // out, [padded]
 };
 
+// A warp a point.
 __global__ void __launch_bounds__(256) thresholds_kernel(ThresholdTask task) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * 256 + threadIdx.x;
-  if (i >= task.padded) return;
+  const std::int64_t i = std::int64_t{blockIdx.x} * 8 + threadIdx.x / 32;
+  if (i >= task.padded) return;  // whole warps
+  const int lane = static_cast<int>(threadIdx.x) % 32;
   const float infinity = __int_as_float(0x7f800000);
   float peak = -infinity, sum = 0;
-  for (std::int64_t slot = 0; slot < task.slots; ++slot) {
+  for (std::int64_t slot = lane; slot < task.slots; slot += 32) {
     peak = fmaxf(peak, task.peaks[slot * task.padded + i]);
   }
-  for (std::int64_t slot = 0; peak > -infinity && slot < task.slots; ++slot) {
+#pragma unroll
+  for (int width = 16; width >= 1; width /= 2) {
+    peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, width));
+  }
+  for (std::int64_t slot = lane; peak > -infinity && slot < task.slots; slot += 32) {
     const std::int64_t at = slot * task.padded + i;
     sum += task.sums[at] * exp2_flushed(task.peaks[at] - peak);
   }
+#pragma unroll
+  for (int width = 16; width >= 1; width /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, width);
+  if (lane != 0) return;
   task.listed[i] = infinity;
   if (i >= task.count || !(sum > 0)) return;
   const double log2_sum = static_cast<double>(peak) + log2(static_cast<double>(sum));
@@ -289,7 +306,7 @@ ScreenedSums::ScreenedSums(const DensityProblem& problem, const DensityRates& ra
 std::int64_t ScreenedSums::most_points() { return kPoints; }
 
 // Whether a quarter of some samples, each without itself, are served: float64 products take seven times as
-// long.
+// long. Lists more where that serves more of them.
 bool ScreenedSums::pilot() {
   const std::int64_t count = std::min(kPilots, problem_.samples.n);
   std::vector<std::int32_t> rows;
@@ -297,14 +314,27 @@ bool ScreenedSums::pilot() {
     rows.push_back(static_cast<std::int32_t>(i * problem_.samples.n / count));
   }
   const DeviceBuffer<std::int32_t> list = uploaded(rows, stream_, "points");
-  DeviceBuffer<unsigned> failed(1, stream_, "counts");
-  fill_bytes(failed.data(), 0, failed.bytes(), stream_);
+  DeviceBuffer<unsigned> counts(1, stream_, "counts");
   DensityProblem alone = problem_;
   alone.points = problem_.samples;
   alone.first = 0;
   alone.logs = nullptr;
-  walk(alone, {list.data(), 0, count}, nullptr, failed.data());
-  return 4 * static_cast<std::int64_t>(downloaded(failed, stream_)[0]) <= 3 * count;
+  const auto failures = [&] {
+    fill_bytes(counts.data(), 0, counts.bytes(), stream_);
+    walk(alone, {list.data(), 0, count}, nullptr, counts.data());
+    return static_cast<std::int64_t>(downloaded(counts, stream_)[0]);
+  };
+  std::int64_t failed = failures();
+  for (int step = 0; step < kSteps && kWorthMore * failed > count; ++step) {
+    listed_ += kStep;
+    const std::int64_t now = failures();
+    if (kWorthMore * (failed - now) <= count) {
+      listed_ -= kStep;
+      break;
+    }
+    failed = now;
+  }
+  return 4 * failed <= 3 * count;
 }
 
 void ScreenedSums::add(const PointList& points, std::int32_t* unsettled,
@@ -363,7 +393,7 @@ void ScreenedSums::walk(const DensityProblem& problem, const PointList& points,
          kScreenBytes<true>, stream_, task);
   const ThresholdTask threshold{peaks.data(), sums.data(), slots,   padded,
                                 points.count, coarseness,  listed_, listed.data()};
-  launch("thresholds", thresholds_kernel, blocks_for(padded, 256), 256, 0, stream_, threshold);
+  launch("thresholds", thresholds_kernel, blocks_for(padded, 8), 256, 0, stream_, threshold);
   launch("screened_sums", screen_kernel<false>, point_tiles * parts, kTileThreads,
          kScreenBytes<false>, stream_, task);
   const ListedTask exact{problem.points, problem.samples, points,        problem.weights,

@@ -12,8 +12,8 @@ namespace fastgen::cuda {
 class ScreenedSums {
  public:
   // One rate. `columns` [3, d]: sums, minima and maxima of the samples' features; `centre` is subtracted. Terms
-  // down to 2^-listed of a sum are computed from the rows: 18 serves most points. Looks at the samples, and
-  // tries some of them as points.
+  // down to 2^-listed of a sum are computed from the rows, or some below: 18 serves most points. Looks at the
+  // samples, and tries some of them as points.
   ScreenedSums(const DensityProblem& problem, const DensityRates& rates,
                const std::vector<double>& centre, const std::vector<double>& columns, double listed,
                const Stream& stream);

@@ -42,75 +42,56 @@ __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff80
 
 // What a block keeps in shared memory beside the ring: [4, kScreenTile] by warp column, and by point and sample.
 constexpr int kKept = 4 * kScreenTile;
-// 99 KB, what a block may have on every GPU, holds three slices, the sums and two numbers.
-template <bool kEstimate>
-constexpr int kScreenStages = kEstimate ? 2 : 3;
+// Two slices, 64 KB with the sums and two numbers: two blocks fit into the 164 KB of sm_80.
+constexpr int kScreenStages = 2;
 template <bool kEstimate>
 constexpr std::int64_t kScreenBytes =
-    kRingBytes<4, kScreenStages<kEstimate>> + (kEstimate ? 2 * kKept : kKept + 2 * kScreenTile) * 4;
+    kRingBytes<4, kScreenStages> + (kEstimate ? 2 * kKept : kKept + 2 * kScreenTile) * 4;
 
-// Where a warp finds column `column` of row `row` of 32: 4 KB of its own, so laid out that neither rows nor
-// columns of threads meet in a bank.
-__device__ __forceinline__ int relay_place(int row, int column) {
-  return row * 32 + (column ^ (row % 8 * 4));
-}
-
-// Brings half of a warp's t, 32 rows of 32 columns, from its accumulators to shared memory.
-__device__ __forceinline__ void relay_half(const ScreenTask& task, const float (&sum)[4][4][4],
-                                           int half, int column0, float* relay) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll
-  for (int n = 0; n < 4; ++n) {
-    const float2 minus_b =
-        *reinterpret_cast<const float2*>(task.minus_b + column0 + tile_column(n, 0));
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-      const float (&from)[4] = sum[2 * half + m][n];
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const float2 two{fmaf(from[2 * h], task.scale, minus_b.x),
-                         fmaf(from[2 * h + 1], task.scale, minus_b.y)};
-        const int at = relay_place(16 * m + 8 * h + lane / 4, 8 * n + 2 * (lane % 4));
-        *reinterpret_cast<float2*>(relay + at) = two;
-      }
-    }
-  }
-}
-
-// Adds a row's terms to what the estimate knows of it: the largest t so far, and the sum. A lane has a column.
-__device__ __forceinline__ void estimate_row(float t, float* peak) {
+// Takes a row's eight terms to what the estimate knows of it: the largest t so far, and the sum.
+__device__ __forceinline__ void estimate_row(const ScreenTask& task, const float (&sum)[4][4],
+                                             int m, int h, int row0, int column0,
+                                             const float (&minus_b)[8], float* kept) {
+  const int row = tile_row(m, h), own = __ldg(task.own + row0 + row) - column0;
+  float* peak = kept + static_cast<int>(threadIdx.x) / 32 % 4 * kScreenTile + row;
   const float before = *peak;
-  float most = fmaxf(before, t);
+  float t[8], most = before;
 #pragma unroll
-  for (int width = 16; width >= 1; width /= 2) {
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, width));
+  for (int i = 0; i < 8; ++i) {
+    t[i] = fmaf(sum[i / 2][2 * h + i % 2], task.scale, minus_b[i]);
+    if (own == tile_column(i / 2, i % 2)) t[i] = minus_infinity();
+    most = fmaxf(most, t[i]);
   }
+  most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+  most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
   const float from = most > minus_infinity() ? most : 0.0f;
-  float terms = exp2_flushed(t - from);
+  float terms = 0;
 #pragma unroll
-  for (int width = 16; width >= 1; width /= 2) terms += __shfl_xor_sync(0xffffffffu, terms, width);
+  for (int i = 0; i < 8; ++i) terms += exp2_flushed(t[i] - from);
+  terms += __shfl_xor_sync(0xffffffffu, terms, 1);
+  terms += __shfl_xor_sync(0xffffffffu, terms, 2);
   __syncwarp();  // all lanes have read what changes now
-  if (threadIdx.x % 32 != 0) return;
+  if (threadIdx.x % 4 != 0) return;
   peak[kKept] = peak[kKept] * exp2_flushed(before - from) + terms;
   *peak = most;
 }
 
 __device__ __forceinline__ void estimate_tile(const ScreenTask& task, const float (&sum)[4][4][4],
-                                              int row0, int column0, float* relay, float* peaks) {
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+                                              int row0, int column0, float* kept) {
+  float minus_b[8];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    __syncwarp();
-    relay_half(task, sum, half, column0, relay);
-    __syncwarp();
-#pragma unroll 1
-    for (int r = 0; r < 32; ++r) {
-      const int row = 64 * (warp / 4) + 32 * half + r;
-      float t = relay[relay_place(r, lane)];
-      if (__ldg(task.own + row0 + row) == column0 + warp % 4 * 32 + lane) t = minus_infinity();
-      estimate_row(t, peaks + warp % 4 * kScreenTile + row);
-    }
+  for (int i = 0; i < 8; ++i) {
+    minus_b[i] = __ldg(task.minus_b + column0 + tile_column(i / 2, i % 2));
   }
+  // One by one: a compiler that does not unroll a loop around exchanges would take the tile out of its registers.
+  estimate_row(task, sum[0], 0, 0, row0, column0, minus_b, kept);
+  estimate_row(task, sum[0], 0, 1, row0, column0, minus_b, kept);
+  estimate_row(task, sum[1], 1, 0, row0, column0, minus_b, kept);
+  estimate_row(task, sum[1], 1, 1, row0, column0, minus_b, kept);
+  estimate_row(task, sum[2], 2, 0, row0, column0, minus_b, kept);
+  estimate_row(task, sum[2], 2, 1, row0, column0, minus_b, kept);
+  estimate_row(task, sum[3], 3, 0, row0, column0, minus_b, kept);
+  estimate_row(task, sum[3], 3, 1, row0, column0, minus_b, kept);
 }
 
 // Puts those of eight pairs of a row that matter by themselves onto its list, and takes them out of the rest.
@@ -166,21 +147,21 @@ __device__ __forceinline__ void add_row(const ScreenTask& task, const float (&su
 // A block takes 128 points along one part of the samples.
 template <bool kEstimate>
 __global__ void __launch_bounds__(kTileThreads, 2) screen_kernel(const ScreenTask task) {
-  constexpr int kStages = kScreenStages<kEstimate>;
   const int tile = static_cast<int>(blockIdx.x) % task.point_tiles;
   const int part = static_cast<int>(blockIdx.x) / task.point_tiles;
   const int end = min(task.tiles, (part + 1) * task.part_tiles);
   const int step = kEstimate ? task.step : 1;
   int column = (part * task.part_tiles + step - 1) / step * step;  // the tile to multiply
   const int thread = static_cast<int>(threadIdx.x);
-  float* kept = reinterpret_cast<float*>(shared_memory() + kRingBytes<4, kStages>);
+  float* kept = reinterpret_cast<float*>(shared_memory() + kRingBytes<4, kScreenStages>);
   for (int i = thread; i < kKept; i += kTileThreads) {
     kept[i] = kEstimate ? minus_infinity() : 0.0f;
     if (kEstimate) kept[kKept + i] = 0;
   }
   if (!kEstimate && thread < kScreenTile)
     kept[kKept + thread] = task.listed[tile * kScreenTile + thread];
-  TileRing<__half, 1, 4, kStages> ring(task.points, task.samples, task.bytes, shared_memory());
+  TileRing<__half, 1, 4, kScreenStages> ring(task.points, task.samples, task.bytes,
+                                             shared_memory());
   int next_column = column;
   const auto next = [&] {
     next_column += step;
@@ -202,15 +183,11 @@ __global__ void __launch_bounds__(kTileThreads, 2) screen_kernel(const ScreenTas
     float sum[4][4][4];
     ring.multiply(sum, next);  // barriers in there
     if (kEstimate) {
-      __syncthreads();  // all have read the slice whose memory is used now
-      estimate_tile(task, sum, tile * kScreenTile, column0,
-                    reinterpret_cast<float*>(shared_memory() + ring.scratch()) + thread / 32 * 1024,
-                    kept);
+      estimate_tile(task, sum, tile * kScreenTile, column0, kept);
     } else {
       const bool own_tile = column0 <= __ldg(task.own_range + 2 * tile + 1) &&
                             __ldg(task.own_range + 2 * tile) < column0 + kScreenTile;
-      // One by one: a compiler that does not unroll a loop around exchanges would take the tile out of its
-      // registers.
+      // One by one, as above.
       add_row(task, sum[0], 0, 0, tile * kScreenTile, column0, own_tile, kept);
       add_row(task, sum[0], 0, 1, tile * kScreenTile, column0, own_tile, kept);
       add_row(task, sum[1], 1, 0, tile * kScreenTile, column0, own_tile, kept);

@@ -93,6 +93,26 @@ void test_same_bits() {
   }
 }
 
+// Where there is no memory for float16 rows, or for lists of a batch, all points go to tiles, which need neither.
+void test_memory() {
+  Random random(12);
+  Densities problem = normal_problem(random, 400, 150, 64, DType::float32, {0.4});
+  screen_from = 1 << 30;
+  const DensityResult want = run(problem, Path::automatic);
+  screen_from = 1;
+  run(problem, Path::automatic);
+  CHECK(served_first > 300);
+  // Too little for the pilot's lists, 10 MB, and enough for those but not for a batch's, 26 MB.
+  for (const std::int64_t room : {5 << 20, 18 << 20}) {
+    const About about(show(room) + " bytes");
+    const cuda::DeviceBuffer<char> taken(cuda::free_memory(0) - room, stream(), "test");
+    const DensityResult got = run(problem, Path::automatic, std::int64_t{1} << 31, 0);
+    CHECK_EQUAL(served_first, std::int64_t{0});
+    CHECK_ARRAYS(got.logs, want.logs);
+    CHECK_ARRAYS(got.dominated, want.dominated);
+  }
+}
+
 }  // namespace
 }  // namespace fastgen::test
 
@@ -102,7 +122,8 @@ int main(int argc, char** argv) {
   const int status = run_tests({{"cases", test_cases},
                                 {"clusters", test_clusters},
                                 {"refused", test_refused},
-                                {"same_bits", test_same_bits}},
+                                {"same_bits", test_same_bits},
+                                {"memory", test_memory}},
                                argc, argv);
   std::printf("largest share of the bound: %.3f\n", share_seen[0]);
   return status;
