@@ -28,10 +28,13 @@ __device__ __forceinline__ float root_up(float sq) {
   return sq >= 0 ? __fsqrt_rn(sq) * (1 + 0x1p-20f) : __int_as_float(0x7fc00000);
 }
 
-// Features [0, d) of 128 rows, transposed; pads are zeros already.
-__device__ __forceinline__ void load_rows(const float* from, std::int32_t slot0, float (*to)[128]) {
-  for (int item = static_cast<int>(threadIdx.x); item < 128 * kFeatures / 4; item += kTileThreads) {
-    const int row = item / (kFeatures / 4), quad = item % (kFeatures / 4);
+// Features [0, d) of 128 rows, transposed; pads are zeros already. Lanes have rows, so that what they
+// write lies in different banks.
+__device__ __forceinline__ void load_rows(const float* from, std::int32_t slot0, int d,
+                                          float (*to)[128]) {
+  const int row = static_cast<int>(threadIdx.x) % 128;
+#pragma unroll 1
+  for (int quad = static_cast<int>(threadIdx.x) / 128; 4 * quad < d; quad += kTileThreads / 128) {
     const float4 z = __ldg(
         reinterpret_cast<const float4*>(from + (std::int64_t{slot0} + row) * kDirectFeatures) +
         quad);
@@ -42,9 +45,10 @@ __device__ __forceinline__ void load_rows(const float* from, std::int32_t slot0,
   }
 }
 
-__device__ __forceinline__ void load_tile(const TileJob& job, const Tile& tile, DirectTile* to) {
-  load_rows(job.x.direct, tile.row0, to->row);
-  load_rows(job.y.direct, tile.column0, to->column);
+__device__ __forceinline__ void load_tile(const TileJob& job, const Tile& tile, int d,
+                                          DirectTile* to) {
+  load_rows(job.x.direct, tile.row0, d, to->row);
+  load_rows(job.y.direct, tile.column0, d, to->column);
   const int i = static_cast<int>(threadIdx.x) % 128;
   if (threadIdx.x < 128) {
     to->row_reach[i] = root_up(__ldg(job.emit.x_threshold + tile.row0 + i));
@@ -99,10 +103,10 @@ __global__ void __launch_bounds__(kTileThreads, kCount ? 1 : 2)
   const std::int32_t step = static_cast<std::int32_t>(gridDim.x);
   for (std::int32_t place = static_cast<std::int32_t>(blockIdx.x); place < job.tiles;
        place += step) {
-    const Tile tile = tile_at<128>(job.grid, tile_index(job, place));
+    const Tile tile = tile_at<128, 128>(job.grid, tile_index(job, place));
     if (!tile.exists) continue;
     // The block has met since it looked at the tile before.
-    load_tile(job, tile, own);
+    load_tile(job, tile, d, own);
     __syncthreads();
     const int row = DirectLayout::row(0), column = DirectLayout::column(0);
     float sums[8][8];

@@ -164,8 +164,9 @@ bool Join::exact() const {
   return all_exact_ || (!done() && (segment().x->outlying || segment().y->outlying));
 }
 
+// The same on every device, whatever the width of its tiles.
 int Join::block_rows() const {
-  return wide_ && !exact() && product_ != Product::direct ? 256 : kTileRows;
+  return exact() || product_ == Product::direct ? kTileRows : kProductBlock;
 }
 
 // Of the segment: see the head of join.hpp.
@@ -379,7 +380,8 @@ void Join::count(const Batch& batch, const BallThresholds& thresholds) {
 // Launches all tiles of a batch, those that found no room for their hits again until all have.
 void Join::walk(TileJob job, const std::function<void(const TileJob&)>& launch_tiles) {
   FASTGEN_CHECK(consumer_ != nullptr);
-  const std::int64_t tiles = std::int64_t{job.grid.row_tiles} * job.grid.bands;
+  const std::int64_t abreast = wide_ ? 1 : block_rows() / kTileRows;  // narrow tiles of a block
+  const std::int64_t tiles = abreast * job.grid.row_tiles * job.grid.bands;
   // Where every pair is a hit, no more tiles than fit.
   const std::int64_t at_once =
       exact() ? std::max<std::int64_t>(

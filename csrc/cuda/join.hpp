@@ -4,8 +4,9 @@
 // Tiles go by bands: with T blocks of columns, band s has row r meet block (r + s) mod T, r counted in blocks
 // too, so that every band shows every row some columns, rows of a symmetric segment meet each other
 // once (bands 0 to T / 2), and a batch of a few neighbouring bands reads few distinct rows. Blocks
-// have 256 rows, or 128 where a block of threads has too little shared memory for the wide tiles
-// (tile_product.cuh), for direct differences, and where every pair is a hit.
+// have 256 rows, or 128 for direct differences and where every pair is a hit: what a share owns must not
+// depend on its device. Where a block of threads has too little shared memory for the wide tiles
+// (tile_product.cuh), a block of columns is two narrow ones.
 #pragma once
 
 #include <cstdint>

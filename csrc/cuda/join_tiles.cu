@@ -130,7 +130,8 @@ __global__ void __launch_bounds__(kTileThreads, 1)
   Ring ring(rows, columns, bytes, memory);
   const auto next = [&] {
     while (rest < job.tiles) {
-      const Tile tile = tile_at<Layout::kTileColumns>(job.grid, tile_index(job, rest));
+      const Tile tile =
+          tile_at<Layout::kTileColumns, kProductBlock>(job.grid, tile_index(job, rest));
       rest += step;
       if (!tile.exists) continue;
       coming = rest - step;
@@ -149,7 +150,8 @@ __global__ void __launch_bounds__(kTileThreads, 1)
     ring.multiply(sums, next);
     Marks marks = mark_near<kN>(sums, own, job.emit.x_weight != nullptr);
     // Once more, rather than kept in registers through the products.
-    const Tile tile = tile_at<Layout::kTileColumns>(job.grid, tile_index(job, current));
+    const Tile tile =
+        tile_at<Layout::kTileColumns, kProductBlock>(job.grid, tile_index(job, current));
     clip<Layout>(tile, marks);
     bool done;
     if constexpr (kCount) {
@@ -192,7 +194,7 @@ void launch_as(const TileJob& job, bool wide, const Stream& stream) {
 __global__ void __launch_bounds__(kTileThreads) all_pairs(const TileJob job) {
   BlockScratch* const scratch = reinterpret_cast<BlockScratch*>(shared_memory());
   const std::int32_t place = static_cast<std::int32_t>(blockIdx.x);
-  const Tile tile = tile_at<128>(job.grid, tile_index(job, place));
+  const Tile tile = tile_at<128, 128>(job.grid, tile_index(job, place));
   if (!tile.exists) return;
   // Half a row per thread: its columns from `begin` to `end`.
   const int row = static_cast<int>(threadIdx.x) / 2, half = static_cast<int>(threadIdx.x) % 2;

@@ -14,16 +14,19 @@ namespace fastgen::cuda {
 
 struct Tile {
   std::int32_t row0, column0;  // slots
-  bool exists;                 // false: another tile of the grid has its pairs
+  bool exists;                 // false: it has no pairs, or another tile of the grid has them
   bool wide;                   // columns from 128 on exist
   bool diagonal;               // rows and columns overlap
   bool swapped;                // columns come before rows
 };
 
-// Tile `index` of the grid, for tiles of kColumns columns.
-template <int kColumns>
+// Tile `index` of the grid, for tiles of kColumns columns and blocks of kBlock. Which blocks a share
+// meets does not depend on kColumns, another for another kind of device: else shares would not make a whole.
+template <int kColumns, int kBlock>
 __device__ __forceinline__ Tile tile_at(const TileGrid& grid, std::int32_t index) {
-  constexpr std::int32_t kRowGroup = 16, kBandGroup = 8, kPerBlock = kColumns / 128;
+  constexpr std::int32_t kRowGroup = 16, kBandGroup = 8, kAbreast = kBlock / kColumns;
+  const std::int32_t part = index % kAbreast;
+  index /= kAbreast;
   const std::int32_t chunk = index / (grid.row_tiles * kBandGroup);
   index -= chunk * grid.row_tiles * kBandGroup;
   const std::int32_t bands = min(kBandGroup, grid.bands - chunk * kBandGroup);
@@ -34,16 +37,21 @@ __device__ __forceinline__ Tile tile_at(const TileGrid& grid, std::int32_t index
   std::int32_t row = group * kRowGroup + index % rows;
   row = (row / grid.share_tiles * grid.share_count + grid.share_index) * grid.share_tiles +
         row % grid.share_tiles;
-  const std::int32_t row_block = row / kPerBlock;
+  const std::int32_t row_block = row / (kBlock / 128);
   const std::int32_t column_block =
       static_cast<std::int32_t>((std::int64_t{row_block} + band) % grid.column_blocks);
   Tile tile;
   tile.row0 = grid.x_begin + row * 128;
-  tile.column0 = grid.y_begin + column_block * kColumns;
-  // With an even number of blocks the middle band has every pair of blocks twice.
-  tile.exists = !(grid.symmetric && 2 * band == grid.column_blocks && column_block < row_block);
+  tile.column0 = grid.y_begin + column_block * kBlock + part * kColumns;
   tile.wide = kColumns > 128 && tile.column0 + 128 < grid.y_end;
   tile.diagonal = grid.symmetric && column_block == row_block;
+  // With an even number of blocks the middle band has every pair of blocks twice. Of two tiles abreast
+  // the second may lie behind the last column, the first below the diagonal.
+  tile.exists = !(grid.symmetric && 2 * band == grid.column_blocks && column_block < row_block);
+  if (kAbreast > 1) {
+    tile.exists = tile.exists && tile.column0 < grid.y_end &&
+                  !(tile.diagonal && tile.column0 + kColumns <= tile.row0);
+  }
   tile.swapped = grid.symmetric && column_block < row_block;
   return tile;
 }

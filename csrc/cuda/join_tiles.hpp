@@ -55,7 +55,8 @@ struct TileJob {
   TileGrid grid;
   SideView x, y;
   Product product;
-  // Tiles [first, first + tiles) of the grid, or those listed.
+  // Tiles [first, first + tiles) of the grid, or those listed. Narrow tiles of blocks of 256 are numbered
+  // block by block, two each.
   std::int32_t first, tiles;
   const std::int32_t* list;
   // A tile whose hits do not fit into `capacity` writes and counts nothing, and is put on `redo`.
@@ -66,6 +67,9 @@ struct TileJob {
   EmitThresholds emit;  // also where balls are counted: the largest of their radii
   BallThresholds balls;
 };
+
+// Rows and columns of a block where there are int8 products; else those of a tile, 128.
+constexpr int kProductBlock = 256;
 
 // Most hits of one tile.
 constexpr std::int64_t kMostTileHits = 128 * 256;

@@ -43,13 +43,14 @@ struct Way {
   Share share{};
   std::int64_t bands = 1000;  // at a time
   bool switched = false;      // to fine products after the first batch of a segment
+  bool unlike = false;        // shares of devices with narrow tiles and with wide ones, in turns
 };
 
 inline std::string describe(const Way& way) {
   return std::string(name_of(way.path)) + (way.limits.shared > 0 ? " narrow" : " wide") +
-         (way.switched ? " switched" : "") + " hits " + std::to_string(way.limits.hits) +
-         " bands " + std::to_string(way.bands) + " share " + std::to_string(way.share.index) + "/" +
-         std::to_string(way.share.count);
+         (way.unlike ? " unlike" : "") + (way.switched ? " switched" : "") + " hits " +
+         std::to_string(way.limits.hits) + " bands " + std::to_string(way.bands) + " share " +
+         std::to_string(way.share.index) + "/" + std::to_string(way.share.count);
 }
 
 // A matrix on the device, made ready.
@@ -256,7 +257,9 @@ inline double all_pairs(const Set& x, const Set* y, const Way& way, const Stream
                         bool* switched = nullptr) {
   Seen seen(x, y);
   for (int index = 0; index < way.share.count; ++index) {
-    Join join(x.prepared, y ? &y->prepared : nullptr, {index, way.share.count}, stream, way.limits);
+    JoinLimits limits = way.limits;
+    if (way.unlike) limits.shared = index % 2 ? 0 : 1;
+    Join join(x.prepared, y ? &y->prepared : nullptr, {index, way.share.count}, stream, limits);
     Collect collect(way, x, y ? *y : x, stream);
     walk(join, collect, way, switched);
     seen.add(join, collect.found);

@@ -88,6 +88,22 @@ void shapes() {
   }
 }
 
+// Devices of different kinds share a set's pairs among them: nothing is missing, nothing comes twice.
+void unlike_devices() {
+  const Stream stream = Stream::make(0);
+  Random random(5);
+  const Case what{"", 3, DType::float32, kCases[0].change};
+  for (const std::int64_t n : {385, 640, 1000, 1300}) {
+    const Matrix x_rows = rows_of(what, n, -1.0, random);
+    const Set x(x_rows, Path::int8, stream);
+    for (const int shares : {2, 3}) {
+      const Way way{Path::int8, {}, {0, shares}, n % 2 ? 1 : 1000, false, true};
+      const About about("n=" + std::to_string(n) + " " + describe(way));
+      all_pairs(x, nullptr, way, stream);
+    }
+  }
+}
+
 // Thresholds by row and column: a pair whose distance is its threshold is emitted, and one whose lower
 // bound, as float64 has it from what an emitted pair says, is clearly above is not.
 void thresholds() {
@@ -200,6 +216,7 @@ int main(int argc, char** argv) {
   return run_tests({{"bounds_hold", bounds_hold},
                     {"switched", switched},
                     {"shapes", shapes},
+                    {"unlike_devices", unlike_devices},
                     {"thresholds", thresholds},
                     {"single_rows", single_rows}},
                    argc, argv);
