@@ -138,6 +138,15 @@ void Rows::to_host(std::int64_t begin, std::int64_t end, void* host) const {
 }
 
 int device_of(const void* pointer) {
+  // Asked of a device that is in use: device memory belongs to a context that is there.
+  int used = 0, count = 0;
+  check(cudaGetDevice(&used), "cudaGetDevice");
+  if (!has_context(used)) {
+    check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+    for (used = 0; used < count && !has_context(used);) ++used;
+    if (used == count) return -1;
+  }
+  const CurrentDevice current(used);
   cudaPointerAttributes attributes;
   check(cudaPointerGetAttributes(&attributes, pointer), "cudaPointerGetAttributes");
   const bool device =

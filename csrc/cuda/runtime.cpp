@@ -92,8 +92,36 @@ void give_back(cudaMemPool_t pool) {
   if (pool) cudaMemPoolTrimTo(pool, 0);
 }
 
-// Whether this process has used the device: making it current would create its context, some 500 MB
-// of its memory, in every process of a machine that meant to use another one.
+void make_current_again(int device) {
+  if (has_context(device)) cudaSetDevice(device);
+}
+
+// Whether a copy from this host memory may still be going on when the call returns: the driver copies
+// ordinary memory to its own first, but need not where the device reads it through page tables (a GH200,
+// and others with "heterogeneous memory management").
+bool may_be_read_late(const void* host, int device) {
+  int reads_itself = 0;
+  check(cudaDeviceGetAttribute(&reads_itself, cudaDevAttrPageableMemoryAccess, device),
+        "cudaDeviceGetAttribute");
+  if (reads_itself) return true;
+  cudaPointerAttributes attributes;
+  if (cudaPointerGetAttributes(&attributes, host) != cudaSuccess) {
+    cudaGetLastError();
+    return true;
+  }
+  return attributes.type != cudaMemoryTypeUnregistered;
+}
+
+void copy(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
+          const Stream& stream) {
+  if (bytes == 0) return;
+  const CurrentDevice current(stream.device());
+  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream.handle()),
+        "cudaMemcpyAsync");
+}
+
+}  // namespace
+
 bool has_context(int device) {
   using GetState = int (*)(int device, unsigned* flags, int* active);  // of the driver; 0: success
   static const GetState get_state = [] {
@@ -113,30 +141,6 @@ bool has_context(int device) {
   int active = 0;
   return !get_state || get_state(device, &flags, &active) != 0 || active != 0;
 }
-
-void make_current_again(int device) {
-  if (has_context(device)) cudaSetDevice(device);
-}
-
-// Whether a copy from this host memory is still going on when the call returns.
-bool is_page_locked(const void* host) {
-  cudaPointerAttributes attributes;
-  if (cudaPointerGetAttributes(&attributes, host) != cudaSuccess) {
-    cudaGetLastError();
-    return true;
-  }
-  return attributes.type != cudaMemoryTypeUnregistered;
-}
-
-void copy(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
-          const Stream& stream) {
-  if (bytes == 0) return;
-  const CurrentDevice current(stream.device());
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), kind, stream.handle()),
-        "cudaMemcpyAsync");
-}
-
-}  // namespace
 
 void note_launch(const char* name, int device) {
   if (auto* last = last_launch(device)) last->store(name, std::memory_order_relaxed);
@@ -289,9 +293,7 @@ void fill_bytes(void* device, int byte, std::int64_t bytes, const Stream& stream
 void upload(void* device, const void* host, std::int64_t bytes, const Stream& stream) {
   const CurrentDevice current(stream.device());
   copy(device, host, bytes, cudaMemcpyHostToDevice, stream);
-  // From ordinary memory it has been read when the call returns, from page-locked memory it may
-  // not.
-  if (bytes && is_page_locked(host)) stream.synchronize();
+  if (bytes && may_be_read_late(host, stream.device())) stream.synchronize();
 }
 
 void download(void* host, const void* device, std::int64_t bytes, const Stream& stream) {

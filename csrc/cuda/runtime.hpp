@@ -38,6 +38,10 @@ struct DeviceInfo {
 // the reason.
 std::vector<DeviceInfo> devices();
 
+// Whether this process has used the device: making it current would create its context, some 500 MB
+// of its memory, in every process of a machine that meant to use another one.
+bool has_context(int device);
+
 // Makes a device current in this thread and restores the one before.
 class CurrentDevice {
  public:

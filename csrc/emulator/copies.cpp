@@ -71,7 +71,7 @@ cudaError_t copy(void* to, const void* from, const Rectangle& size, cudaMemcpyKi
   for (const int device : {target.device, source.device}) {
     if (device >= 0) work.devices.push_back(device);
   }
-  if (source.device < 0 && !source.pinned) {
+  if (source.device < 0 && !source.pinned && !runtime().pageable_access) {
     // The host's memory is read at once.
     auto staged = std::make_shared<std::vector<unsigned char>>(size.from_bytes());
     copy_now(staged->data(), from, {size.from_pitch, size.from_pitch, size.width, size.height});

@@ -21,6 +21,10 @@ cudaError_t launch(const char* name, std::int64_t blocks, int threads, std::int6
 // FASTGEN_EMULATOR_SHARED (in KB), or what a test sets here; at most 227 KB.
 void set_shared_limit(std::int64_t bytes);
 
+// Devices read ordinary host memory themselves, through the host's page tables, and a copy from it is as
+// late as one from page-locked memory; FASTGEN_EMULATOR_PAGEABLE_ACCESS at first, no by default.
+void set_pageable_access(bool access);
+
 // The order in which threads, blocks and streams go; FASTGEN_EMULATOR_SEED at first, 0 by default.
 void set_seed(std::uint64_t seed);
 

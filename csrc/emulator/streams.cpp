@@ -24,6 +24,7 @@ Runtime* make_runtime() {
   const std::int64_t count = environment("FASTGEN_EMULATOR_DEVICES", 1);
   made->memory_limit = environment("FASTGEN_EMULATOR_MEMORY", std::int64_t{1} << 30);
   made->pools = environment("FASTGEN_EMULATOR_POOLS", 1) != 0;
+  made->pageable_access = environment("FASTGEN_EMULATOR_PAGEABLE_ACCESS", 0) != 0;
   made->shared_limit =
       std::min(kMostShared, 1024 * environment("FASTGEN_EMULATOR_SHARED", kCommonShared / 1024));
   for (int i = 0; i < count; ++i) {
@@ -220,6 +221,8 @@ cudaError_t launch(const char* name, std::int64_t blocks, int threads, std::int6
 }
 
 void set_shared_limit(std::int64_t bytes) { runtime().shared_limit = std::min(bytes, kMostShared); }
+
+void set_pageable_access(bool access) { runtime().pageable_access = access; }
 
 void recover() {
   const Call call;

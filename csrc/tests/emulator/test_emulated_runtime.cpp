@@ -5,9 +5,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cuda/ptx.cuh"
+#include "cuda/rows.hpp"
 #include "cuda/runtime.hpp"
 #include "emulator/fiber.hpp"
 #include "tests/check.hpp"
@@ -82,6 +84,22 @@ void test_late_copies() {
   CHECK_EQUAL(host.data[1], -1);
   stream.synchronize();
   CHECK_EQUAL(host.data[1], 2);
+}
+
+// A device that reads the host's pages itself need not have read them when the call returns.
+void test_pageable_access() {
+  const Stream stream = Stream::make(0);
+  DeviceBuffer<int> device(4, stream, "test");
+  std::vector<int> plain = {1, 2, 3, 4};
+  emulator::set_pageable_access(true);
+  check(cudaMemcpyAsync(device.data(), plain.data(), 16, cudaMemcpyHostToDevice, stream.handle()),
+        "");
+  plain[0] = 100;  // too early
+  CHECK_EQUAL(downloaded(device, stream)[0], 100);
+  upload(device.data(), plain.data(), 16, stream);
+  plain.assign(4, 9);
+  CHECK_ARRAYS(downloaded(device, stream), (std::vector<int>{100, 2, 3, 4}));
+  emulator::set_pageable_access(false);
 }
 
 void test_order_in_a_stream() {
@@ -385,21 +403,21 @@ void test_contexts() {
     CHECK_EQUAL(std::system(command.c_str()), 0);
     return;
   }
-  void* function = nullptr;
-  check(cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &function, 7000, 0), "");
-  const auto has_context = [&](int device) {
-    unsigned flags = 0;
-    int active = 0;
-    reinterpret_cast<int (*)(int, unsigned*, int*)>(function)(device, &flags, &active);
-    return active != 0;
-  };
   {
     CHECK_EQUAL(devices().size(), std::size_t{2});
+    int host = 0;
+    CHECK_EQUAL(device_of(&host), -1);
+    CHECK(!has_context(0) && !has_context(1));
     const Stream stream = Stream::make(1);
     DeviceBuffer<int> values = uploaded(std::vector<int>{1, 2, 3}, stream, "test");
     launch("add_kernel", add_kernel, 1, 32, 0, stream, values.data(), 3, 10);
     CHECK_ARRAYS(downloaded(values, stream), (std::vector<int>{11, 12, 13}));
     CHECK(free_memory(1) > 0 && multiprocessors(1) > 0);
+    std::thread([&] {  // for which device 0 is the current one
+      CHECK_EQUAL(device_of(values.data()), 1);
+      CHECK_EQUAL(device_of(&values), -1);
+    })
+        .join();
   }
   CHECK(has_context(1) && !has_context(0));
   check(cudaSetDevice(0), "");  // somebody does use it: then it is current again afterwards
@@ -468,6 +486,7 @@ int main(int argc, char** argv) {
   setenv("FASTGEN_EMULATOR_DEVICES", "2", 0);
   setenv("FASTGEN_EMULATOR_MEMORY", "400000000", 1);
   return fastgen::test::run_tests({{"late_copies", test_late_copies},
+                                   {"pageable_access", test_pageable_access},
                                    {"order_in_a_stream", test_order_in_a_stream},
                                    {"events", test_events},
                                    {"unordered_streams", test_unordered_streams},
