@@ -30,7 +30,7 @@ __global__ __launch_bounds__(kThreads) void begin_lists(ListsView lists, bool ad
                                                         bool ties) {
   const std::int64_t owner = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (owner >= lists.owners) return;
-  lists.pending_count[owner] = 0;
+  lists.pending_count[owner] = lists.tight_count[owner] = 0;
   const bool real = lists.owner_first[owner] >= 0;
   const std::int32_t copies = lists.self && real ? lists.owner_copies[owner] - 1 : 0;
   const bool known = add_copies && copies > 0;
@@ -173,6 +173,11 @@ __global__ __launch_bounds__(kThreads) void tighten_lists(ListsView lists) {
   for (std::int64_t owner = warp; owner < lists.owners; owner += warps) {
     const std::int32_t offered = lists.pending_count[owner];
     if (offered == 0) continue;
+    // Nothing new: the same candidates would give the same reach. (That of k = 1 has been lowered.)
+    if (lists.k > 1 && offered == lists.tight_count[owner]) {
+      waiting += static_cast<unsigned long long>(offered);
+      continue;
+    }
     const std::int32_t count = offered < lists.capacity ? offered : lists.capacity;
     float reach = lists.reach[owner];
     if (lists.k > 1) reach = least_reach(lists, owner, count, reach);
@@ -190,7 +195,7 @@ __global__ __launch_bounds__(kThreads) void tighten_lists(ListsView lists) {
     }
     if (lane == 0) {
       lists.reach[owner] = reach;
-      lists.pending_count[owner] = kept;
+      lists.pending_count[owner] = lists.tight_count[owner] = kept;
     }
     waiting += static_cast<unsigned long long>(kept);
   }
@@ -273,7 +278,7 @@ __global__ __launch_bounds__(kLookThreads,
   }
   if (lane == 0) {
     lists.exact_count[owner] = static_cast<std::int32_t>(exact.count);
-    lists.pending_count[owner] = 0;
+    lists.pending_count[owner] = lists.tight_count[owner] = 0;
     lists.reach[owner] = reach;
     atomicAdd(&lists.counters->looked, static_cast<unsigned long long>(looked));
   }
@@ -299,6 +304,7 @@ NearestLists::NearestLists(const PreparedView& owners, const PreparedView& candi
   const std::int64_t slots = owners_.slots;
   reach_ = DeviceBuffer<float>(slots, stream, purpose);
   pending_count_ = DeviceBuffer<std::int32_t>(slots, stream, purpose);
+  tight_count_ = DeviceBuffer<std::int32_t>(slots, stream, purpose);
   exact_count_ = DeviceBuffer<std::int32_t>(slots, stream, purpose);
   exact_key_ = DeviceBuffer<double>(slots * (k + 1), stream, purpose);
   exact_slot_ = DeviceBuffer<std::int32_t>(slots * (k + 1), stream, purpose);
@@ -328,6 +334,7 @@ ListsView NearestLists::view() const {
           nearness_,
           reach_.data(),
           pending_count_.data(),
+          tight_count_.data(),
           pending_.data(),
           exact_count_.data(),
           exact_key_.data(),

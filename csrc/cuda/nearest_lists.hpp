@@ -49,6 +49,7 @@ struct ListsView {
   Nearness nearness;
   float* reach;                 // [owners]
   std::int32_t* pending_count;  // [owners], above `capacity` where offers met a full list
+  std::int32_t* tight_count;    // [owners], of those that have set the reach already
   Pending* pending;             // [owners, capacity]
   std::int32_t* exact_count;    // [owners]
   double* exact_key;            // [owners, k + 1], ascending by key, then by first row
@@ -94,7 +95,7 @@ class NearestLists {
   Stream stream_;
   std::int64_t capacity_;
   DeviceBuffer<float> reach_;
-  DeviceBuffer<std::int32_t> pending_count_, exact_count_, exact_slot_;
+  DeviceBuffer<std::int32_t> pending_count_, tight_count_, exact_count_, exact_slot_;
   DeviceBuffer<Pending> pending_;
   DeviceBuffer<double> exact_key_;
   DeviceBuffer<ListCounters> counters_;

@@ -8,7 +8,8 @@
 // some 60 %; and at 45 % of the peak its 32 KB ask 29 bytes a cycle of an L2 that has 25 to 31. A
 // 128 x 256 tile (kN = 8, warps of 64 x 64) has 4.2 M products for 384 + 1024 cycles: 2979 a cycle,
 // 73 % of the peak, and 22 bytes a cycle of L2 at 45 %. It takes some 220 registers and 48 KB a slice,
-// so one block per multiprocessor, and its fragments are loaded one step ahead; kN = 4 fits twice.
+// so one block per multiprocessor, and its fragments are loaded one step ahead. kN = 4 leaves room for two
+// blocks in shared memory, but only kernels that keep within 128 registers can have them: the join does not.
 // (float16 is the same in bytes, with half the products per byte and half the peak.)
 #pragma once
 
@@ -151,7 +152,8 @@ class TileRing {
 
  private:
   static constexpr int kPasses = kPlanes == 2 ? 3 : 1;
-  // With two blocks per multiprocessor other warps hide the loads.
+  // Where two blocks share a multiprocessor (kN = 4 in the density's screen) other warps hide the loads;
+  // the join's narrow tiles have it for themselves, and go without.
   static constexpr int kBuffers = kN == 8 ? 2 : 1;
 
   struct Fragments {
