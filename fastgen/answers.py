@@ -209,7 +209,8 @@ def as_answers(
         fail(function, "logits", "or `probabilities`", "none" if logits is None else "both")
     argument, given = ("probabilities", probabilities) if logits is None else ("logits", logits)
     rows = library_rows.as_rows(function, argument, given)
-    device = asked if isinstance(asked, Device) else None
+    there = rows.device if isinstance(rows, LibraryRows) else None
+    device = asked.unless(there) if isinstance(asked, Device) else None
     if isinstance(rows, LibraryRows):
         if asked == library_devices.HOST:
             rows = rows.on_host()

@@ -21,7 +21,7 @@ class Target:
     kind : {"arrays", "cpu", "gpu", "gpus"}
         Where the arrays are, on the CPU, on one GPU, or on all of them.
     index : int or None
-        Of the one GPU; None: that of the arrays, or else the first.
+        Of the one GPU; None: that of the arrays, or else the current one.
     """
 
     kind: Literal["arrays", "cpu", "gpu", "gpus"]
@@ -42,8 +42,8 @@ def as_target(function: str, device: object) -> Target:
     function : str
         Named in messages.
     device : None, str or device object
-        None: where the arrays are. "cpu", "cuda" (the arrays' own GPU, else the first), "cuda:1",
-        "cuda:all"; or a device of torch, CuPy or JAX.
+        None: where the arrays are. "cpu", "cuda" (the arrays' own GPU, else the current one of
+        torch, CuPy or CUDA), "cuda:1", "cuda:all"; or a device of torch, CuPy or JAX.
 
     Returns
     -------

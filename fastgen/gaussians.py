@@ -91,7 +91,7 @@ def as_sources(
         Of at least 2 rows.
     device : Device or None
         Where the distance is computed: on the device asked for, or else on that of the first set
-        that is on one. None: on the CPU.
+        that is on one, as also for "cuda". None: on the CPU.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def as_sources(
     places = (side.place if isinstance(side, Moments) else _device(side) for side in sides)
     found = next((place for place in places if place is not None), None)
     if asked is not None:
-        found = asked if isinstance(asked, Device) else None
+        found = asked.unless(found) if isinstance(asked, Device) else None
     return (sides[0], sides[1]), found
 
 

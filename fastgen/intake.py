@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import arrays, backend, devices, protocols
+from fastgen import arrays, backend, devices, library_devices, protocols
 from fastgen._errors import BackendUnavailableError, fail
 from fastgen.device_rows import Caller, DeviceRows
 from fastgen.sets import Rows
@@ -61,7 +61,7 @@ class Intake:
         known = list(backend.gpus())
         first = target.index
         if first is None:
-            first = known[0] if stream is None else stream.device
+            first = _current(known) if stream is None else stream.device
         several = target.kind == "gpus"
         return [first, *(other for other in known if several and other != first)]
 
@@ -182,3 +182,11 @@ class Intake:
             f'device="cuda:{device}" copies it there',
         )
         fail(self.function, other, condition, "an array in CPU memory", hint)
+
+
+def _current(known: list[int]) -> int:
+    """Return the GPU that the program is using, the first one where that is not to be used here."""
+    index = library_devices.current_gpu()
+    if index is None:
+        index = backend.cuda().current_device()
+    return index if index in known else known[0]

@@ -7,9 +7,9 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -38,16 +38,26 @@ class Device:
         "torch", "cupy", "jax" or "numpy".
     name : str
         "cuda:0", whatever the library calls it.
+    chosen : bool, default True
+        Whether it is the very one that the caller means; False where `device` is "cuda", which
+        arrays on a GPU take for their own.
     """
 
     xp: ModuleType
     handle: Any
     library: str
     name: str
+    chosen: bool = True
 
     def is_same(self, other: Device) -> bool:
         """Tell whether it is the same device of the same library."""
         return (self.library, self.name) == (other.library, other.name)
+
+    def unless(self, there: Device | None) -> Device:
+        """Return the GPU that rows are on, if `device` was "cuda"; else this device."""
+        if self.chosen or there is None or not there.name.startswith("cuda"):
+            return self
+        return there
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
@@ -56,9 +66,12 @@ class Device:
             try:
                 yield
             except Exception as error:
+                if type(error) is MemoryError:  # told already
+                    raise
                 text = str(error)
-                words = "OutOfMemoryError", "ALLOC_FAILED", "RESOURCE_EXHAUSTED"
-                if any(word in f"{type(error).__name__} {text}" for word in words):
+                words = "outofmemory", "out of memory", "memoryallocation", "alloc_failed"
+                said = f"{type(error).__name__} {text}".lower()
+                if any(word in said for word in (*words, "resource_exhausted")):
                     raise MemoryError(f"fastgen: out of memory on {self.name}: {text}") from error
                 raise
 
@@ -179,7 +192,7 @@ def asked_for(function: str, device: object) -> Device | str | None:
     if isinstance(found, str):
         error = BackendUnavailableError
         fail(function, "device", '"cpu" or None', repr(device), found, error=error)
-    return found
+    return found if index is not None else replace(found, chosen=False)
 
 
 def device_named(library: str, name: str) -> Device | str:
@@ -248,6 +261,43 @@ def first_gpu(index: int | None) -> Device | str:
             return found
         reasons.append(found)
     return ", ".join(reasons)
+
+
+def release_caches(gpus: Iterable[int]) -> None:
+    """Let torch and CuPy give back the GPUs' memory that they keep for later.
+
+    Parameters
+    ----------
+    gpus : iterable of int
+        CUDA's indices.
+    """
+    torch, cupy = (sys.modules.get(name) for name in ("torch", "cupy"))
+    if torch is not None:
+        with contextlib.suppress(Exception):  # of a library that does not work here
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+    if cupy is not None:
+        with contextlib.suppress(Exception):
+            for index in gpus:
+                with cupy.cuda.Device(index):  # the one whose memory is meant
+                    cupy.get_default_memory_pool().free_all_blocks()
+
+
+def current_gpu() -> int | None:
+    """Return the GPU that a library in use computes on unless told otherwise.
+
+    Returns
+    -------
+    int or None
+        torch's or CuPy's current one; None where neither has one.
+    """
+    for library in ("torch", "cupy"):
+        module = sys.modules.get(library)
+        if module is not None:
+            with contextlib.suppress(Exception):  # of a library that does not work here
+                if library == "cupy" or module.cuda.is_initialized():
+                    return _current_gpu(library, module)
+    return None
 
 
 def _gpus(library: str, module: Any) -> dict[int, Any]:

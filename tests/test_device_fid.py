@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from checks import assert_same_bits
 from families import DATA_FAMILIES, seeded
 from library_arrays import library
 
-from fastgen import Moments, evaluate, fid, inception_score
+from fastgen import Moments, evaluate, fid, inception_score, library_devices, namespaces
+from fastgen.answers import as_answers
+from fastgen.gaussians import as_sources
 from fastgen.numpy_reference.frechet import fid as reference
 
 __all__ = ["library"]  # a fixture
@@ -27,6 +30,26 @@ def features(*key, n=60, m=50, d=20):
 
 def traces_of(*sets):
     return math.fsum(float(np.var(rows.astype("f8"), axis=0, ddof=1).sum()) for rows in sets)
+
+
+def test_cuda_is_the_gpu_of_the_sets_and_else_the_current_one(monkeypatch, library):
+    x, y = features("places")
+    there = namespaces.device_of(library(x))
+    current, other = replace(there, name="cuda:0"), replace(there, name="cuda:1")
+    monkeypatch.setattr(library_devices, "first_gpu", lambda index: current)
+    monkeypatch.setattr(namespaces, "device_of", lambda array: other)
+    for device, own in (("cuda", True), ("cuda:all", True), ("cuda:0", False)):
+        asked = library_devices.asked_for("fid", device)
+        for sets in ((library(x), library(y)), (x, library(y)), (library(x), y)):
+            where = as_sources("fid", *sets, asked)[1]
+            assert where is (other if own else asked)
+        assert as_sources("fid", x, y, asked)[1] is asked
+        where = as_answers("inception_score", library(x), None, asked).device
+        assert where is (other if own else asked)
+        assert as_answers("inception_score", x, None, asked).device is asked
+    for asked in (library_devices.asked_for("fid", name) for name in ("cpu", None)):
+        where = as_sources("fid", library(x), y, asked)[1]
+        assert where is (other if asked is None else None)
 
 
 # --- against the reference ------------------------------------------------------------------------

@@ -376,5 +376,11 @@ def test_lack_of_memory_on_the_device_is_told_alike(library):
     text = f"fastgen: out of memory on {library.device}: tried to allocate 2 GB"
     with pytest.raises(MemoryError, match=f"^{text}$"), device.context():
         raise OutOfMemoryError("tried to allocate 2 GB")
+    text = "CUDA error: out of memory"  # of torch's other allocations
+    with pytest.raises(MemoryError, match=text), device.context(), device.context():
+        raise RuntimeError(text)
+    text = f"^fastgen: out of memory on {library.device}: cudaErrorMemoryAllocation"
+    with pytest.raises(MemoryError, match=text), device.context(), device.context():
+        raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
     with pytest.raises(ZeroDivisionError), device.context():
         raise ZeroDivisionError

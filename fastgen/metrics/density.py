@@ -54,7 +54,8 @@ def log_density(
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str or device object, optional
         Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
-        arrays are. Arrays in CPU memory are copied to the GPU that is named.
+        arrays are. Arrays in CPU memory are copied to the GPU that is named; "cuda" is the arrays'
+        own GPU, else the current one.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
@@ -65,7 +66,8 @@ def log_density(
     -------
     array of shape (n,) or (n, b), float64
         Log-densities in nats; of shape (n, b) if `bandwidth` is an array. A NumPy array, or where
-        an array is on a GPU one of its library, on the same GPU.
+        an array is on a GPU one of its library, on the same GPU (of JAX only with
+        ``jax_enable_x64``).
 
     Raises
     ------

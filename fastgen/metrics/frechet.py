@@ -167,9 +167,10 @@ def fid(
         Number of threads that sum the moments. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this
         process may use. LAPACK uses its own.
     device : str or device, optional
-        Where to compute: "cpu"; "cuda" or "cuda:1", in torch or CuPy. Default: on the GPU of the
-        first set that is on one, in its library (torch, CuPy or JAX with float64), else on the CPU.
-        What is elsewhere is brought there, larger sets in blocks.
+        Where to compute: "cpu"; "cuda" (the sets' own GPU, else the current one) or "cuda:1", in
+        torch or CuPy. Default: on the GPU of the first set that is on one, in its library (torch,
+        CuPy or JAX with float64), else on the CPU. What is elsewhere is brought there, larger sets
+        in blocks.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional

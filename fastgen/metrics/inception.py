@@ -48,8 +48,9 @@ def inception_score(
     threads : int, optional
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str or device, optional
-        Where to compute: "cpu"; "cuda" or "cuda:1", in torch or CuPy. Default: on the device of the
-        array, in its library (torch, CuPy or JAX with float64).
+        Where to compute: "cpu"; "cuda" (the array's own GPU, else the current one) or "cuda:1", in
+        torch or CuPy. Default: on the device of the array, in its library (torch, CuPy or JAX with
+        float64).
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional

@@ -82,7 +82,8 @@ def mmd(
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str or device object, optional
         Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
-        arrays are. Arrays in CPU memory are copied to the GPU that is named.
+        arrays are. Arrays in CPU memory are copied to the GPU that is named; "cuda" is the arrays'
+        own GPU, else the current one.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional

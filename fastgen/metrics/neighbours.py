@@ -61,7 +61,8 @@ def knn_radii(
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str or device object, optional
         Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
-        arrays are. Arrays in CPU memory are copied to the GPU that is named.
+        arrays are. Arrays in CPU memory are copied to the GPU that is named; "cuda" is the arrays'
+        own GPU, else the current one.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
@@ -72,7 +73,7 @@ def knn_radii(
     -------
     array of shape (n,), float64, or list of such arrays
         Euclidean distances in feature space: a NumPy array, or where `x` is on a GPU one of its
-        library, on the same GPU.
+        library, on the same GPU (of JAX only with ``jax_enable_x64``).
 
     Raises
     ------
@@ -172,7 +173,8 @@ def nearest(
         Number of threads. Default: ``FASTGEN_NUM_THREADS``, else the CPUs this process may use.
     device : str or device object, optional
         Where to compute: "cpu", "cuda", "cuda:1" or "cuda:all" (every GPU). Default: where the
-        arrays are. Arrays in CPU memory are copied to the GPU that is named.
+        arrays are. Arrays in CPU memory are copied to the GPU that is named; "cuda" is the arrays'
+        own GPU, else the current one.
     progress : bool or callable, default False
         True shows a bar (needs rich); a callable gets the fraction done.
     memory : int or str, optional
@@ -183,7 +185,8 @@ def nearest(
     -------
     Neighbors or list of Neighbors
         Distances ascending, and indices; equal distances are ordered by index. NumPy arrays, or
-        where an array is on a GPU those of its library, on the same GPU.
+        where an array is on a GPU those of its library, on the same GPU (of JAX only with
+        ``jax_enable_x64``).
 
     Raises
     ------

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +67,32 @@ def test_host_arrays_go_where_they_are_told_and_give_numpy_arrays(used, tmp_path
         assert used[-1] == [index]
     assert_same_bits(fastgen.knn_radii(X, device="cuda:all"), expected)
     assert used[-1] == GPUS
+
+
+@several
+def test_host_arrays_go_to_the_current_device(monkeypatch, used):
+    second = GPUS[1]
+    expected = reference.knn_radii(X)
+    with backend.cuda().CurrentDevice(second):
+        assert_same_bits(fastgen.knn_radii(X, device="cuda"), expected)
+        fastgen.knn_radii(X, device="cuda:0")
+        fastgen.knn_radii(Packed(X, GPUS[0]), device="cuda")
+    assert used == [[second], GPUS[:1], GPUS[:1]]
+    used.clear()
+    # torch and CuPy know best where their users compute; what they do not know is CUDA's.
+    for begun, index in ((True, [second]), (False, GPUS[:1])):
+        cuda = SimpleNamespace(is_initialized=partial(bool, begun), current_device=lambda: second)
+        monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+        monkeypatch.delitem(sys.modules, "cupy", raising=False)
+        fastgen.knn_radii(X, device="cuda")
+        assert used.pop() == index
+    cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=second))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+    fastgen.knn_radii(X, device="cuda:all")
+    assert used.pop() == [second, *(index for index in GPUS if index != second)]
+    cuda.Device = lambda: SimpleNamespace(id=99)  # too old for us, say
+    fastgen.knn_radii(X, device="cuda")
+    assert used.pop() == GPUS[:1]
 
 
 def test_arrays_on_a_device_are_computed_there(used):
