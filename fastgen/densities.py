@@ -207,7 +207,7 @@ def require_memory(
     """
     if session.gpu is not None:
         sizes = itemsize_of(points, samples, whitened), bandwidths
-        density_passes.make_room(session.gpu, points, samples, *sizes)
+        density_passes.make_room(session.gpu, points, samples, *sizes, whitened=whitened)
         return
     n, m, d = samples.n if points is None else points.n, samples.n, samples.d
     sets = [samples.values] if points is None else [samples.values, points.values]

@@ -18,7 +18,15 @@ from fastgen.workers import Tell, drive, side_by_side
 Floats = npt.NDArray[np.float64]
 
 
-def make_room(gpu: Gpu, points: Rows | None, samples: Rows, itemsize: int, bandwidths: int) -> None:
+def make_room(
+    gpu: Gpu,
+    points: Rows | None,
+    samples: Rows,
+    itemsize: int,
+    bandwidths: int,
+    *,
+    whitened: bool = False,
+) -> None:
     """Decide how many points a pass has.
 
     Parameters
@@ -33,6 +41,8 @@ def make_room(gpu: Gpu, points: Rows | None, samples: Rows, itemsize: int, bandw
         Bytes of a number of the passes.
     bandwidths : int
         Of the passes.
+    whitened : bool, default False
+        Whether the passes are of new rows, made of these on the host.
 
     Raises
     ------
@@ -44,17 +54,35 @@ def make_room(gpu: Gpu, points: Rows | None, samples: Rows, itemsize: int, bandw
     rows = samples if points is None else points
     d, sets = samples.d, [samples] if points is None else [samples, points]
     of_pass = d, itemsize, bandwidths
-    absent, others = gpu.absent(sets), gpu.absent([samples])
-    if gpu_plan.density_bytes_needed(rows.n, samples.n, absent, *of_pass) <= gpu.available():
+    absent, others = (_absent(gpu, some, itemsize, whitened) for some in (sets, [samples]))
+    needed = gpu_plan.density_bytes_needed(rows.n, samples.n, absent, *of_pass)
+    available = gpu.available(needed)
+    if needed <= available:
         return
-    point_bytes = d * itemsize if absent > others else 0
-    step = gpu_plan.density_points(gpu.available(), samples.n, others, point_bytes, *of_pass)
+    point_bytes = -(-(absent - others) * d * itemsize // rows.n)
+    step = gpu_plan.density_points(available, samples.n, others, point_bytes, *of_pass)
     if step:
         gpu.take_turns(step)
         return
     few = min(rows.n, gpu_plan.POINTS)
     least = gpu_plan.density_bytes_needed(few, samples.n, others, *of_pass)
     gpu.require(least + few * point_bytes)
+
+
+def _absent(gpu: Gpu, sets: list[Rows], itemsize: int, whitened: bool) -> int:
+    """Return how many rows of `itemsize` the passes put on a GPU, where there are fewest so far.
+
+    What is whitened, or widened, is there beside the rows that it is made of.
+    """
+
+    def of(rows: Rows, device: int) -> int:
+        size = rows.values.itemsize
+        new = rows.n if whitened or size != itemsize else 0
+        # The first GPU looks at the numbers of what is whitened; the others never see it.
+        there = device in rows.copies or (whitened and device != gpu.first)
+        return new + (0 if there else -(-rows.n * size // itemsize))
+
+    return max(sum(of(rows, device) for rows in sets) for device in gpu.devices)
 
 
 def run(

@@ -12,7 +12,7 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from fastgen import backend, blocks, gpu_plan, plan
+from fastgen import backend, blocks, gpu_plan, library_devices, plan
 from fastgen._errors import fail
 from fastgen.arrays import LARGEST, fail_if_bad
 from fastgen.gpu_plan import JoinSize
@@ -63,6 +63,7 @@ class Gpu:
         self._counters = counters
         self._block_rows = 0  # 0: sets are on the GPUs as a whole
         self._points = 0  # 0: as many as there are
+        self._released = False  # whether torch and CuPy have been asked for memory
         self._streams: dict[int, _cuda.Stream] = {}
         for device in devices:
             if stream is not None and stream.device == device:
@@ -85,16 +86,26 @@ class Gpu:
         for stream in self._streams.values():
             stream.synchronize()
 
-    def available(self) -> int:
+    def available(self, wanted: int = 0) -> int:
         """Return the bytes that the call may take of each GPU's memory.
+
+        Parameters
+        ----------
+        wanted : int, default 0
+            Bytes that would be of use: where fewer are free, torch and CuPy are made to give back
+            what they keep for later.
 
         Returns
         -------
         int
             The budget, or less where less is free; a sixteenth of that is left to others.
         """
-        free = min(int(self.module.free_memory(device)) for device in self.devices)
-        free -= free // 16
+        wanted = wanted if self.budget is None else min(self.budget, wanted)
+        free = min(map(self._free, self.devices))
+        if free < wanted and not self._released:
+            self._released = True
+            library_devices.release_caches(self.devices)
+            free = min(map(self._free, self.devices))
         return free if self.budget is None else min(self.budget, free)
 
     def make_room(self, sets: Sequence[Rows], k: int) -> None:
@@ -115,8 +126,9 @@ class Gpu:
             If the free memory does not.
         """
         size = self._join_size(sets, k)
-        available = self.available()
-        if size.bytes_needed() <= available:
+        needed = size.bytes_needed()
+        available = self.available(needed)
+        if needed <= available:
             self._block_rows = 0
             return
         self._block_rows = size.block_rows(available)
@@ -139,13 +151,13 @@ class Gpu:
             If a GPU has not so much free.
         """
         plan.require_memory(self.function, self.budget, needed)
-        for device in self.devices:
-            free = int(self.module.free_memory(device))
-            if free < needed:
-                raise MemoryError(
-                    f"{self.function}: needs {needed} bytes of the memory of cuda:{device}, "
-                    f"where {free} are free"
-                )
+        if self.available(needed) >= needed:
+            return
+        device = min(self.devices, key=self._free)
+        raise MemoryError(
+            f"{self.function}: needs {needed} bytes of the memory of cuda:{device}, "
+            f"where {self._free(device)} are free"
+        )
 
     def take_turns(self, points: int) -> None:
         """Let passes of the density engine have fewer points than there are.
@@ -294,6 +306,11 @@ class Gpu:
         for engine, part in side_by_side(calls, tell):
             reduction.take(engine.finish(), part)
             self._count(engine.counters)
+
+    def _free(self, device: int) -> int:
+        """Return the bytes to be had of a GPU's memory, but for a sixteenth."""
+        free = int(self.module.free_memory(device))
+        return free - free // 16
 
     def _prepared(self, rows: Rows, device: int, path: str) -> _cuda.Prepared:
         self.handle(rows, device)

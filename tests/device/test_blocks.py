@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
+import sys
 import threading
+import types
+from types import SimpleNamespace
 
 import families
 import numpy as np
@@ -180,6 +184,81 @@ def test_too_little_free_memory_says_how_much_was_needed(monkeypatch):
     text = r"^knn_radii: needs \d+ bytes of the memory of cuda:0, where \d+ are free"
     with pytest.raises(MemoryError, match=text):
         fastgen.knn_radii(x, device="cuda")
+
+
+class Memory:
+    """Says how much is free, in place of the module's devices."""
+
+    def __init__(self, monkeypatch, free):
+        module = backend.cuda()
+        self.free = free
+        pretended = types.ModuleType("fastgen_measured")
+        pretended.__dict__.update(vars(module))
+        pretended.free_memory = lambda device: self.free
+        monkeypatch.setitem(backend._cuda_modules, "fastgen_measured", pretended)
+        monkeypatch.setenv("FASTGEN_CUDA_MODULE", "fastgen_measured")
+
+
+def test_what_fits_in_no_block_is_not_tried_as_a_whole(monkeypatch, walked):
+    monkeypatch.setattr(gpu_plan, "LEAST_ROWS", 50)
+    monkeypatch.setattr(gpu_plan, "FIXED_BYTES", 1 << 20)
+    x, _ = sets(200)
+    size = JoinSize((200,), 200, 20, 4, 5)
+    least, whole = size.least_bytes(), size.bytes_needed()
+    assert whole > 1.1 * least
+    memory = Memory(monkeypatch, int(1.03 * least))  # a sixteenth of which is left to others
+    text = r"^knn_radii: needs (\d+) bytes of the memory of cuda:0, where (\d+) are free$"
+    with pytest.raises(MemoryError, match=text) as caught:
+        fastgen.knn_radii(x, k=5, device="cuda")
+    needed, free = map(int, re.search(text, str(caught.value)).groups())
+    assert free < needed == least
+    memory.free = -(-least * 16 // 15)
+    assert_same_bits(fastgen.knn_radii(x, k=5, device="cuda"), reference.knn_radii(x, k=5))
+    assert len(walked) > 4
+
+
+@pytest.mark.parametrize("enough", [False, True])
+@pytest.mark.parametrize("library", ["torch", "cupy"])
+def test_caches_of_libraries_are_given_back_first(monkeypatch, walked, library, enough):
+    x, _ = sets(200)
+    memory = Memory(monkeypatch, 2 * JoinSize((200,), 200, 20, 4, 5).bytes_needed())
+    less = 1 << 20
+    asked = []
+
+    def release():
+        asked.append(library)
+        if enough:
+            memory.free = whole
+
+    @contextlib.contextmanager
+    def current(index=0):
+        yield SimpleNamespace(id=index)
+
+    if library == "torch":
+        cuda = SimpleNamespace(empty_cache=release, is_initialized=lambda: True)
+        cuda.current_device = lambda: 0
+        fake = SimpleNamespace(cuda=cuda)
+    else:
+        fake = SimpleNamespace(cuda=SimpleNamespace(Device=current))
+        fake.get_default_memory_pool = lambda: SimpleNamespace(free_all_blocks=release)
+    for name in ("torch", "cupy"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, library, fake)
+    whole, how = memory.free, {"k": 5, "device": "cuda:0"}
+    fastgen.knn_radii(x, **how)
+    assert asked == []  # there was enough
+    memory.free = less
+    if enough:
+        assert_same_bits(fastgen.knn_radii(x, **how), reference.knn_radii(x, k=5))
+    else:
+        with pytest.raises(MemoryError):
+            fastgen.knn_radii(x, **how)
+    assert asked == [library]
+    assert walked == []
+    memory.free = less
+    with pytest.raises(ValueError, match="expected `memory` of at least"):  # no lack of free memory
+        fastgen.knn_radii(x, memory=less // 2, **how)
+    assert asked == [library]
 
 
 # --- the pieces -----------------------------------------------------------------------------------
