@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import os
 from typing import Any
@@ -31,6 +30,9 @@ __all__ = [
 
 # By name: the module that computes on GPUs, or why it cannot be loaded.
 _cuda_modules: dict[str, Any] = {}
+# By module: the process that asked for its GPUs, and what there are. Asking takes about a
+# millisecond, and every call has to know.
+_gpus_found: dict[Any, tuple[int, dict[int, str]]] = {}
 
 
 def _load_cuda() -> Any:
@@ -57,7 +59,10 @@ def why_no_gpu() -> str:
         return "this build has no GPU backend: it was made without nvcc 12.4 or newer"
     if isinstance(module, ImportError):
         return f"the GPU backend cannot be loaded ({module})"
-    reason: str = module.why_no_device()
+    if _is_forked(module):
+        reason = "CUDA was initialised before this process was forked; use the spawn start method"
+    else:
+        reason = module.why_no_device()
     return f"no GPU can be used here: {reason}" if reason else ""
 
 
@@ -73,11 +78,13 @@ def cuda() -> Any:
     Raises
     ------
     BackendUnavailableError
-        If there is none.
+        If there is none, or it was in use before this process was forked.
     """
     module = _load_cuda()
     if isinstance(module, ImportError):
         raise BackendUnavailableError(why_no_gpu()) from module
+    if _is_forked(module):
+        raise BackendUnavailableError(why_no_gpu())
     return module
 
 
@@ -87,15 +94,23 @@ def gpus() -> dict[int, str]:
     Returns
     -------
     dict of int to str
-        Names by CUDA's index; empty without a driver, or without the compiled module.
+        Names by CUDA's index; empty without a driver, without the compiled module, or in a process
+        that was forked from one that had looked for them.
     """
     module = _load_cuda()
-    return {} if isinstance(module, ImportError) else _gpus_of(module)
+    if isinstance(module, ImportError) or _is_forked(module):
+        return {}
+    if module not in _gpus_found:
+        found = {int(device["index"]): str(device["name"]) for device in module.devices()}
+        if not found:  # a driver may yet come
+            return {}
+        _gpus_found[module] = os.getpid(), found
+    return _gpus_found[module][1]
 
 
-@functools.cache  # asking takes about a millisecond, and every call has to know
-def _gpus_of(module: Any) -> dict[int, str]:
-    return {int(device["index"]): str(device["name"]) for device in module.devices()}
+def _is_forked(module: Any) -> bool:
+    """Tell whether CUDA was initialised in another process, of which this one is a copy."""
+    return module in _gpus_found and _gpus_found[module][0] != os.getpid()
 
 
 def instruction_set(function: str, isa: str | None = None) -> str:
@@ -209,6 +224,9 @@ def version() -> str:
 
 def info() -> Info:
     """Tell what this installation can use on this machine.
+
+    Looking for GPUs initialises CUDA: processes that are forked afterwards cannot use them, so
+    leave that to their own calls, or start them by "spawn".
 
     Returns
     -------

@@ -5,6 +5,7 @@ No GPU is needed: the module that computes on GPUs is replaced by one that only 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from types import ModuleType, SimpleNamespace
@@ -126,6 +127,31 @@ def test_arrays_on_the_cpu_stay_there_and_nothing_is_said(monkeypatch, capfd, re
     expected = fastgen.prdc(real=X, fake=X, k=1, device="cpu")
     assert fastgen.prdc(real=X, fake=X, k=1) == expected
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_forked_process_says_why_it_has_no_gpu(monkeypatch):
+    pretend(monkeypatch, indices=(0,))
+    assert fastgen.info().gpus == ("cuda:0 GPU 0",)
+    parent = os.getpid()
+    monkeypatch.setattr(backend.os, "getpid", lambda: parent + 1)
+    said = "no GPU can be used here: CUDA was initialised before this process was forked; use the "
+    assert fastgen.info().gpus == ()
+    with fails(fastgen.BackendUnavailableError, f"{said}spawn start method"):
+        backend.cuda()
+    text = f"prdc: expected `device` \"cpu\" or None, got 'cuda'; {said}spawn start method"
+    with fails(fastgen.BackendUnavailableError, text):
+        fastgen.prdc(real=X, fake=X, k=1, device="cuda")
+    text = f"prdc: expected `real` in CPU memory, got an array on device cuda:0; {said}spawn"
+    with fails(fastgen.BackendUnavailableError, text):
+        fastgen.prdc(real=OnDevice(), fake=X, k=1)
+    assert fastgen.prdc(real=X, fake=X, k=1).precision == 1.0
+
+
+def test_a_driver_that_comes_later_is_found(monkeypatch):
+    pretend(monkeypatch, "the NVIDIA driver shows no GPU")
+    assert fastgen.info().gpus == ()
+    monkeypatch.setattr(backend.cuda(), "devices", lambda: [{"index": 0, "name": "new"}])
+    assert fastgen.info().gpus == ("cuda:0 new",)
 
 
 # --- what the argument may be ---------------------------------------------------------------------
