@@ -11,7 +11,7 @@ import torch
 import fastgen
 
 if TYPE_CHECKING:
-    from conftest import Table
+    from conftest import Sizes, Table
 
 # The least share of its time that a neighbour search may take of a tiled `cdist` and `topk`.
 RADII_RATIO = 25.0
@@ -19,35 +19,36 @@ INT8_SHARE = 0.45
 
 
 @pytest.mark.parametrize("n", [50_000, 1_000_000])
-def bench_prdc(n: int, table: Table, small: bool, benchmark: Any) -> None:
-    d = 256 if small else 2048
-    n = n // 50 if small else n
+def bench_prdc(n: int, table: Table, sizes: Sizes, benchmark: Any) -> None:
+    d = sizes(2048, 256, 40)
+    n = sizes(n, n // 50, 60)
     # A million rows of float32 twice are 16 GB; they stay that: the conversion is part of the work.
     real = device.features(n, d, seed=1)
     fake = device.features(n, d, seed=2, spread=0.9)
     if n <= 50_000:
-        found = fastgen.prdc(real=real[:2000], fake=fake[:1500], k=5)
+        found = fastgen.prdc(real=real[:2000], fake=fake[:1500], k=5, device="cuda")
         expected = fastgen.prdc(real=real[:2000].cpu(), fake=fake[:1500].cpu(), k=5)
         assert found == expected
     line = table.measure(
         benchmark,
         f"prdc {n} + {n}, d={d}, k=5, float32",
-        lambda: fastgen.prdc(real=real, fake=fake, k=5),
-        rounds=2 if n > 100_000 else 7,
-        target=None if small else (15.0 if n > 100_000 else 0.060),
+        lambda: fastgen.prdc(real=real, fake=fake, k=5, device="cuda"),
+        rounds=2 if n > 100_000 else sizes(7, 7, 1),
+        target=sizes.target(15.0 if n > 100_000 else 0.060),
         floor={"int8": 2 * 2.0 * n * n * d},
     )
     line.notes.append(f"{4.0 * n * n * d / line.seconds / 1e12:.0f} TOP/s of pairs looked at")
 
 
 @pytest.mark.parametrize("d", [64, 2048])
-def bench_knn_radii(d: int, table: Table, small: bool, benchmark: Any) -> None:
-    n = 2000 if small else 50_000
+def bench_knn_radii(d: int, table: Table, sizes: Sizes, benchmark: Any) -> None:
+    n, d = sizes((50_000, d), (2000, d), (60, min(d, 70)))
     rows = device.features(n, d, seed=1)
     line = table.measure(
         benchmark,
         f"knn_radii {n}, d={d}, k=3",
-        lambda: fastgen.knn_radii(rows, k=3),
+        lambda: fastgen.knn_radii(rows, k=3, device="cuda"),
+        rounds=sizes(5, 5, 1),
         floor={"int8": float(n) * n * d},
     )
 
@@ -64,28 +65,30 @@ def bench_knn_radii(d: int, table: Table, small: bool, benchmark: Any) -> None:
     contender.notes.append(f"{ratio:.1f} x knn_radii; >= {RADII_RATIO:g} asked: {verdict}")
 
 
-def bench_tiles(table: Table, small: bool, benchmark: Any) -> None:
+def bench_tiles(table: Table, sizes: Sizes, benchmark: Any) -> None:
     """Time the int8 tiles with nothing to emit: no ball reaches any other row."""
-    from fastgen.backend import cuda
+    from fastgen.session import Session
+    from fastgen.workers import drive
 
-    n, d = (2048, 256) if small else (65_536, 2048)
-    rows = device.normal(n, d, seed=1)
-    module = cuda("bench_tiles")
-    stream = module.Stream(0, torch.cuda.current_stream().cuda_stream)
-    view = module.Rows(stream, rows.data_ptr(), (n, d), (4 * d, 4), "float32", rows)
+    n, d = sizes((65_536, 2048), (2048, 256), (200, 64))
+    with Session("bench_tiles", device="cuda") as session:
+        rows = session.rows("x", device.normal(n, d, seed=1))
+        assert session.gpu is not None
+        module, view = session.gpu.module, session.gpu.handle(rows)
     prepared = module.Prepared(view, "int8")
-    while prepared.advance(10.0) < 1.0:
-        pass
+    drive(prepared)
     radii = torch.zeros((1, n), dtype=torch.float64).numpy()
 
     def walk() -> None:
-        engine = module.Balls(prepared, prepared, radii, None, False, (0, 1))
-        while engine.advance(10.0) < 1.0:
-            pass
+        drive(module.Balls(prepared, prepared, radii, None, False, (0, 1)))
 
     operations = 2.0 * n * n * d
     line = table.measure(
-        benchmark, f"int8 tiles {n} x {n}, d={d}", walk, floor={"int8": operations}
+        benchmark,
+        f"int8 tiles {n} x {n}, d={d}",
+        walk,
+        rounds=sizes(5, 5, 1),
+        floor={"int8": operations},
     )
     if table.peaks:
         share = operations / line.seconds / table.peaks["int8"]
@@ -93,22 +96,23 @@ def bench_tiles(table: Table, small: bool, benchmark: Any) -> None:
         line.notes.append(f"{share:.0%} of the int8 peak; >= {INT8_SHARE:.0%} asked: {verdict}")
 
 
-def bench_mmd(table: Table, small: bool, benchmark: Any) -> None:
-    n, d = (2000, 256) if small else (50_000, 2048)
+def bench_mmd(table: Table, sizes: Sizes, benchmark: Any) -> None:
+    n, d = sizes((50_000, 2048), (2000, 256), (60, 40))
     real = device.features(n, d, seed=1)
     fake = device.features(n, d, seed=2, spread=0.9)
     table.measure(
         benchmark,
         f"mmd {n} + {n}, d={d}, polynomial, all pairs",
-        lambda: fastgen.mmd(real, fake),
-        target=None if small else 0.150,
+        lambda: fastgen.mmd(real, fake, device="cuda"),
+        rounds=sizes(5, 5, 1),
+        target=sizes.target(0.150),
         floor={"float16": 3 * 2 * 2.0 * n * n * d},
     )
 
 
 @pytest.mark.parametrize(("d", "target"), [(2, 0.5), (64, 1.2)])
-def bench_density(d: int, target: float, table: Table, small: bool, benchmark: Any) -> None:
-    n = 20_000 if small else 1_000_000
+def bench_density(d: int, target: float, table: Table, sizes: Sizes, benchmark: Any) -> None:
+    n = sizes(1_000_000, 20_000, 60)
     points = device.normal(n, d, seed=1)
     samples = device.normal(n, d, seed=2)
     floor = {"exponentials": float(n) * n}
@@ -117,16 +121,16 @@ def bench_density(d: int, target: float, table: Table, small: bool, benchmark: A
     table.measure(
         benchmark,
         f"log_density {n} x {n}, d={d}, Scott's rule",
-        lambda: fastgen.log_density(points, samples),
-        rounds=3,
-        target=None if small else target,
+        lambda: fastgen.log_density(points, samples, device="cuda"),
+        rounds=sizes(3, 3, 1),
+        target=sizes.target(target),
         floor=floor,
     )
 
 
 @pytest.mark.parametrize("singular", [False, True], ids=["regular", "singular"])
-def bench_frechet(singular: bool, table: Table, small: bool, benchmark: Any) -> None:
-    d = 256 if small else 2048
+def bench_frechet(singular: bool, table: Table, sizes: Sizes, benchmark: Any) -> None:
+    d = sizes(2048, 256, 20)
     sets = []
     for seed in (1, 2):
         rows = device.normal(d // 2 if singular else 4 * d, d, seed=seed, dtype=torch.float64)
@@ -136,7 +140,7 @@ def bench_frechet(singular: bool, table: Table, small: bool, benchmark: Any) -> 
         benchmark,
         f"frechet_distance d={d}, {'singular' if singular else 'regular'}",
         lambda: fastgen.frechet_distance(mean_1, covariance_1, mean_2, covariance_2),
-        target=None if small else (0.150 if singular else 0.020),
+        target=sizes.target(0.150 if singular else 0.020),
         # Thirteen steps of two products of d^3 each are the least that the iteration needs.
         floor={"float64": 26 * 2.0 * d**3},
     )

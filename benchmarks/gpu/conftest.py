@@ -1,7 +1,8 @@
 """Shared by the GPU benchmarks: the record of the device, and the table at the end.
 
 `make bench-gpu` runs them; without a GPU that is one line and no failure. Options:
-``--results FILE`` writes the table as JSON, ``--commit NAME`` names what was measured.
+``--results FILE`` writes the table as JSON, ``--commit NAME`` names what was measured, and
+``--sizes small`` or ``--sizes tiny`` check the scripts, the latter on the host emulator too.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import time
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import device
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
+SIZES = ("full", "small", "tiny")
 
 
 @dataclass
@@ -57,14 +61,13 @@ class Table:
 
         `floor` has the operations or bytes that cannot be avoided, by kind of `device.PEAKS`.
         """
-        import torch
 
         def finished() -> Any:
             found = call()
-            torch.cuda.synchronize()
+            device.finish()
             return found
 
-        torch.cuda.synchronize()
+        device.finish()
         benchmark.name = case
         benchmark.pedantic(finished, rounds=rounds, warmup_rounds=1)
         stats = benchmark.stats.stats
@@ -77,14 +80,12 @@ class Table:
 
     def time(self, case: str, call: Callable[[], Any], *, rounds: int = 3) -> Line:
         """Time a contender in the same way, outside of pytest-benchmark."""
-        import torch
-
         seconds = []
         for _ in range(rounds + 1):
-            torch.cuda.synchronize()
+            device.finish()
             started = time.perf_counter()
             call()
-            torch.cuda.synchronize()
+            device.finish()
             seconds.append(time.perf_counter() - started)
         seconds = seconds[1:]
         line = Line(case, statistics.median(seconds), max(seconds) - min(seconds), rounds)
@@ -116,11 +117,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("fastgen GPU benchmarks")
     group.addoption("--results", type=Path, help="write the table to this file as JSON")
     group.addoption("--commit", default="unknown", help="what was measured")
-    group.addoption("--small", action="store_true", help="small sizes: checks the scripts only")
+    group.addoption("--sizes", choices=SIZES, default="full", help="others check the scripts only")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TABLE] = Table(config.getoption("--commit"))
+    table = config.stash[TABLE] = Table(config.getoption("--commit"))
+    if config.getoption("--sizes") == "tiny" and not table.peaks:  # what needs them is to run too
+        table.peaks = next(iter(device.PEAKS.values()))
 
 
 @pytest.fixture
@@ -129,10 +132,24 @@ def table(request: pytest.FixtureRequest) -> Table:
     return request.config.stash[TABLE]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Chooses among the sizes of a case."""
+
+    wanted: str
+
+    def __call__(self, full: T, small: T, tiny: T) -> T:
+        return {"full": full, "small": small, "tiny": tiny}[self.wanted]
+
+    def target(self, seconds: float) -> float | None:
+        """Return what is promised, which is so of the full sizes."""
+        return seconds if self.wanted == "full" else None
+
+
 @pytest.fixture
-def small(request: pytest.FixtureRequest) -> bool:
-    """Whether sizes are small."""
-    return bool(request.config.getoption("--small"))
+def sizes(request: pytest.FixtureRequest) -> Sizes:
+    """Return what chooses the sizes of this run."""
+    return Sizes(request.config.getoption("--sizes"))
 
 
 @pytest.hookimpl(trylast=True)  # below the tables of pytest-benchmark

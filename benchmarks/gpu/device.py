@@ -62,21 +62,36 @@ def describe(index: int = 0) -> dict[str, str]:
     return dict(zip(fields, values, strict=False))
 
 
+def place() -> str:
+    """Return where rows are made: on the GPU, or on the host for the emulator of one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def finish() -> None:
+    """Wait for everything on the GPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def features(n: int, d: int, *, seed: int, spread: float = 1.0, dtype: Any = None) -> Any:
-    """Return a tensor of rectified low-rank rows on the GPU: `features.relu_features` with torch.
+    """Return a tensor of rectified low-rank rows, where `place` says: what `relu_features` makes.
 
     Sets of one width lie on the same manifold; `spread` below 1 imitates a generator of too little
     variety.
     """
     import torch
 
-    generator = torch.Generator("cuda").manual_seed(d)
-    options: dict[str, Any] = {"device": "cuda", "dtype": torch.float32}
+    generator = torch.Generator(place()).manual_seed(d)
+    options: dict[str, Any] = {"device": place(), "dtype": torch.float32}
     rank = 200
     mixing = torch.randn((rank, d), generator=generator, **options) / rank**0.5
     scales = 3.0 * spread * torch.exp(-torch.arange(rank, **options) / 60.0)
     generator.manual_seed(seed)
-    rows = torch.empty((n, d), device="cuda", dtype=dtype or torch.float32)
+    rows = torch.empty((n, d), device=place(), dtype=dtype or torch.float32)
     for start in range(0, n, 65_536):
         count = min(65_536, n - start)
         latent = torch.randn((count, rank), generator=generator, **options) * scales
@@ -86,8 +101,8 @@ def features(n: int, d: int, *, seed: int, spread: float = 1.0, dtype: Any = Non
 
 
 def normal(n: int, d: int, *, seed: int, dtype: Any = None) -> Any:
-    """Return a tensor of standard normal rows on the GPU."""
+    """Return a tensor of standard normal rows, where `place` says."""
     import torch
 
-    generator = torch.Generator("cuda").manual_seed(seed)
-    return torch.randn((n, d), generator=generator, device="cuda", dtype=dtype or torch.float32)
+    generator = torch.Generator(place()).manual_seed(seed)
+    return torch.randn((n, d), generator=generator, device=place(), dtype=dtype or torch.float32)
