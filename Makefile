@@ -15,7 +15,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 # Before .venv comes first in PATH: the Python that has torch and CuPy for the GPU.
-GPU_PYTHON ?= $(shell command -v python3)
+GPU_PYTHON := $(or $(GPU_PYTHON),$(shell command -v python3))
 GPU_SITE := build/gpu-site
 RESULTS ?= build/gpu-results.json
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
@@ -95,7 +95,8 @@ test-gpu:  ## the device tests on a GPU, and its sanitizers on the small ones
 	for tool in memcheck racecheck; do
 	  if ! command -v compute-sanitizer > /dev/null; then
 	    echo "fastgen: $$tool was not run: compute-sanitizer is not installed"
-	  elif ! compute-sanitizer --tool $$tool $(GPU_PYTHON) -c 'import ctypes' > build/$$tool-probe.log 2>&1; then
+	  elif ! PYTHONPATH=$(CURDIR)/$(GPU_SITE) timeout 120 compute-sanitizer --tool $$tool $(GPU_PYTHON) -P -c \
+	    'import numpy, fastgen; fastgen.knn_radii(numpy.eye(9, dtype="f4"), device="cuda")' > build/$$tool-probe.log 2>&1; then
 	    echo "fastgen: $$tool was not run: compute-sanitizer does not work here ($$(tail -n 1 build/$$tool-probe.log))"
 	  else
 	    PYTHONPATH=$(CURDIR)/$(GPU_SITE) compute-sanitizer --tool $$tool --error-exitcode 9 \
@@ -133,8 +134,10 @@ build: $(DONE)-build  ## the virtual environment with fastgen in it, nothing run
 clean:  ## remove the virtual environment and every build
 	rm -rf $(VENV) build
 
-# -P: the sources in the working directory must not hide what was built.
-GPU_RUN = PYTHONPATH=$(CURDIR)/$(GPU_SITE) $(GPU_PYTHON) -P
+# -P: the sources in the working directory must not hide what was built. Tests of what runs in libraries of
+# arrays leave JAX out, which compiles for minutes; wherever it comes in, it must not take the GPU's memory.
+GPU_RUN = PYTHONPATH=$(CURDIR)/$(GPU_SITE) FASTGEN_TEST_LIBRARIES=$${FASTGEN_TEST_LIBRARIES-torch,cupy} \
+  XLA_PYTHON_CLIENT_PREALLOCATE=false $(GPU_PYTHON) -P
 
 # Ends the recipe with success and one line where there is no GPU.
 define need_gpu

@@ -7,6 +7,7 @@ device: everything but the device itself is the same.
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 
 from fastgen import namespaces
 
+# JAX compiles for minutes, and takes three quarters of a GPU's memory at once: `make test-gpu` asks
+# for the other two.
+_WANTED = os.environ.get("FASTGEN_TEST_LIBRARIES", "torch,cupy,jax").split(",")
+
 #: Those that are installed; torch where none is, so that something is said to be skipped.
-LIBRARIES = [name for name in ("torch", "cupy", "jax") if importlib.util.find_spec(name)] or [
-    "torch"
-]
+LIBRARIES = [name for name in _WANTED if importlib.util.find_spec(name)] or ["torch"]
 
 
 class Library:
