@@ -46,7 +46,8 @@ class LogSums {
 
   // At most so many points go into one batch, beside what memory and time allow. Changes no result.
   void limit_batches(std::int64_t points) { most_points_ = points; }
-  // From so many samples on float16 products are tried, and terms down to 2^-listed of a sum computed apart.
+  // From so many samples on float16 products are tried, and terms down to 2^-listed of a sum, or some below,
+  // computed apart.
   void screen_from(std::int64_t samples, double listed = 18) {
     least_screened_ = samples;
     listed_ = listed;

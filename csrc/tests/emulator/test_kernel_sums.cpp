@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "common/limbs.hpp"
-#include "cuda/split_rows.hpp"
 #include "tests/check.hpp"
 #include "tests/emulator/device_sums.hpp"
 #include "tests/rows.hpp"
@@ -342,76 +340,6 @@ void ranges() {
   check_hard(range_sets());
 }
 
-// Carries of the totals that every tile adds to, on the device and on the host: the number stays, and low limbs
-// have room for more, so that no number of rows is too many.
-void carries() {
-  const std::int64_t full = std::int64_t{1} << 50, unit = std::int64_t{1} << 37;
-  const auto number = [](std::int64_t high, std::int64_t low) {
-    __extension__ using Wide = __int128;
-    return static_cast<Wide>(high) * (std::int64_t{1} << 37) + low;
-  };
-  const std::vector<std::int64_t> lows{0,
-                                       1,
-                                       -1,
-                                       unit - 1,
-                                       unit,
-                                       -unit,
-                                       -unit - 1,
-                                       full - 1,
-                                       -full,
-                                       (std::int64_t{1} << 62) + 5,
-                                       -(std::int64_t{1} << 62) - 5};
-  const std::vector<std::int64_t> highs(lows.size(), -7);
-  const cuda::Stream stream = cuda::Stream::make(0);
-  const auto high = cuda::uploaded(highs, stream, "test"),
-             low = cuda::uploaded(lows, stream, "test");
-  cuda::carry_limbs(reinterpret_cast<cuda::Limb*>(high.data()),
-                    reinterpret_cast<cuda::Limb*>(low.data()), high.size(), stream);
-  const std::vector<std::int64_t> high_after = cuda::downloaded(high, stream);
-  const std::vector<std::int64_t> low_after = cuda::downloaded(low, stream);
-  for (std::size_t i = 0; i < lows.size(); ++i) {
-    CHECK(0 <= low_after[i] && low_after[i] < unit);
-    CHECK(number(high_after[i], low_after[i]) == number(highs[i], lows[i]));
-  }
-
-  for (const std::int64_t begin : {std::int64_t{0}, unit - 1, full - 1, full - unit}) {
-    for (const std::int64_t added : {std::int64_t{1}, unit - 1, unit, -unit, 5 * unit - 1}) {
-      std::int64_t total_high = 3, total_low = begin;
-      for (int times = 1; times <= 3; ++times) {
-        add_carried(total_high, total_low, -2, added);
-        CHECK(0 <= total_low && total_low < full);
-        CHECK(number(total_high, total_low) == number(3 - 2 * times, begin + times * added));
-      }
-    }
-  }
-
-  // What an engine ends with, whose low limbs follow each other: of rows, squares, forms.
-  Random random(13);
-  const std::int64_t d = 5, labels = 3;
-  const Matrix x = make_matrix(features(random, 300 * d), d, DType::float32);
-  const Matrix y = make_matrix(features(random, 140 * d), d, DType::float32);
-  const DeviceMatrix rows(x, stream), others(y, stream);
-  const std::vector<std::int8_t> of_rows = some_labels(random, 440, labels);
-  const std::vector<std::vector<KernelTerm>> kernels{{gaussian(2)}, {polynomial(3, 0.2, 1)}};
-  cuda::KernelSums engine(rows.view, &others.view, kernels, {1, 300, 140, nullptr, nullptr},
-                          of_rows.data(), labels, cuda::SumOptions{true, false, false, 0, 1, 1},
-                          stream);
-  while (!engine.done()) engine.advance(1);
-  const std::int64_t count = static_cast<std::int64_t>(kernels.size());
-  const std::vector<cuda::Limb>& limbs = engine.limbs();
-  const std::int64_t squares = 3 * count, forms = labels * count;
-  const std::int64_t stride =
-      (static_cast<std::int64_t>(limbs.size()) - 2 * (squares + forms)) / (5 * count);
-  const auto check_low = [&](std::int64_t begin, std::int64_t size) {
-    for (std::int64_t i = 0; i < size; ++i) {
-      const cuda::Limb low = limbs[static_cast<std::size_t>(4 * count * stride + begin + i)];
-      CHECK(low < static_cast<cuda::Limb>(unit));
-    }
-  };
-  check_low(squares, squares);
-  check_low(2 * squares + forms, forms);
-}
-
 // Too little memory is an error that leaves the device usable: 128 packed rows and as many zeros take the
 // gigabyte that there is.
 void memory() {
@@ -442,7 +370,6 @@ int main(int argc, char** argv) {
                                 {"hard", hard},
                                 {"overflows", overflows},
                                 {"ranges", ranges},
-                                {"carries", carries},
                                 {"memory", memory}},
                                argc, argv);
   std::printf("at most %.2f roundings\n", fastgen::test::roundings_seen);
