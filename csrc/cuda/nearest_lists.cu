@@ -165,7 +165,7 @@ __device__ __forceinline__ float least_reach(const ListsView& lists, std::int64_
 }
 
 // Lowers reaches and drops pending candidates that are out of reach; one warp an owner.
-__global__ __launch_bounds__(kThreads) void tighten_lists(ListsView lists) {
+__global__ __launch_bounds__(kThreads, 3) void tighten_lists(ListsView lists) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   const std::int64_t warp = (std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
   const std::int64_t warps = std::int64_t{gridDim.x} * blockDim.x / 32;
