@@ -100,10 +100,7 @@ void make_current_again(int device) {
 // ordinary memory to its own first, but need not where the device reads it through page tables (a GH200,
 // and others with "heterogeneous memory management").
 bool may_be_read_late(const void* host, int device) {
-  int reads_itself = 0;
-  check(cudaDeviceGetAttribute(&reads_itself, cudaDevAttrPageableMemoryAccess, device),
-        "cudaDeviceGetAttribute");
-  if (reads_itself) return true;
+  if (attribute(cudaDevAttrPageableMemoryAccess, device)) return true;
   cudaPointerAttributes attributes;
   if (cudaPointerGetAttributes(&attributes, host) != cudaSuccess) {
     cudaGetLastError();
@@ -305,12 +302,13 @@ void copy_on_device(void* to, const void* from, std::int64_t bytes, const Stream
   copy(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 
-int multiprocessors(int device) {
-  int count = 0;
-  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
-        "cudaDeviceGetAttribute");
-  return count;
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+  return value;
 }
+
+int multiprocessors(int device) { return attribute(cudaDevAttrMultiProcessorCount, device); }
 
 std::int64_t free_memory(int device) {
   const CurrentDevice current(device);

@@ -132,6 +132,7 @@ std::vector<T> downloaded(const DeviceBuffer<T>& buffer, const Stream& stream) {
   return values;
 }
 
+int attribute(cudaDeviceAttr which, int device);
 // Multiprocessors of a device, and the free bytes of its memory.
 int multiprocessors(int device);
 std::int64_t free_memory(int device);

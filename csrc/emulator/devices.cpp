@@ -189,6 +189,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(all.shared_limit);
       break;
+    case cudaDevAttrSingleToDoublePrecisionPerfRatio:
+      *value = 2;
+      break;
     case cudaDevAttrPageableMemoryAccess:
       *value = all.pageable_access;
       break;
