@@ -212,6 +212,15 @@ Balls::Side::Side(const Prepared& rows, const double* sq_radii, std::int64_t rad
     }
     by_row = low != high;
   }
+  const std::vector<double>& largest = by_row ? high : low;
+  for (const Part& part : rows.parts()) {
+    double most = kNone;
+    for (std::int64_t r = 0; r < radii; ++r) {
+      const auto of = largest.begin() + r * slots;
+      most = std::max(most, *std::max_element(of + part.begin, of + part.end));
+    }
+    part_reach.push_back(most * sq_unit);
+  }
   least = uploaded(low, stream, purpose);
   if (by_row) {
     most = uploaded(high, stream, purpose);
@@ -278,8 +287,13 @@ class Balls::Count final : public Consumer {
   }
 
   // The first few bands say whether int8 will do.
-  std::int64_t most_bands(std::int64_t done) const override {
-    return std::max<std::int64_t>(8, 4 * done);
+  std::int64_t most_bands(const Behind& behind) const override {
+    return std::max<std::int64_t>(8, 4 * (behind.here + std::max(behind.by_x, behind.by_y)));
+  }
+  double most_reach(const Join&, const Segment& segment) override {
+    const Side &x = balls_.x_, &y = balls_.y_;
+    return std::max(x.part_reach[segment.x - x.set->parts().data()],
+                    y.part_reach[segment.y - y.set->parts().data()]);
   }
   void tiles(Join& join, const Batch& batch) override { join.count(batch, thresholds_); }
   void hits(Join& join, const Hit* hits, std::int64_t count) override {

@@ -66,6 +66,7 @@ class Balls {
     const Prepared* set;
     std::int64_t radii;
     bool balls, by_row = false;
+    std::vector<double> part_reach;  // the largest radius of each part, in the join's units
     DeviceBuffer<double> least, most, given;
     DeviceBuffer<std::int64_t> start;
     DeviceBuffer<std::int32_t> members;

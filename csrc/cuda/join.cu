@@ -2,13 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <limits>
 
 #include "common/check.hpp"
 #include "cuda/events.hpp"
 #include "cuda/join_sample.hpp"
-#include "cuda/join_terms.hpp"
 
 namespace fastgen::cuda {
 
@@ -25,13 +22,6 @@ constexpr std::int64_t kMostDepth = 131072, kMostFineDepth = 66048;
 // Row tiles that go to one share at a time; fewer where there are few.
 constexpr std::int64_t kShareTiles = 16;
 
-int most_shared(int device) {
-  int bytes = 0;
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "cudaDeviceGetAttribute");
-  return bytes;
-}
-
 }  // namespace
 
 Join::Join(const Prepared& x, const Prepared* y, Share share, const Stream& stream,
@@ -47,7 +37,11 @@ Join::Join(const Prepared& x, const Prepared* y, Share share, const Stream& stre
   allocate(x_side_, x_);
   if (!self_) allocate(y_side_, y_);
   add_segments();
-  const std::int64_t shared = limits.shared > 0 ? limits.shared : most_shared(stream.device());
+  find_radii(x_side_, x_);
+  if (!self_) find_radii(y_side_, y_);
+  const std::int64_t shared =
+      limits.shared > 0 ? limits.shared
+                        : attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, stream.device());
   wide_ = shared >= wide_tile_bytes();
   // A tile always fits, so that every launch gets something done.
   const double most = std::min(total_pairs_, static_cast<double>(limits.hits));
@@ -88,28 +82,6 @@ void Join::use_fine() {
   terms_ready_ = false;
 }
 
-// An exact power of two that brings all |z| to at most 2^40, and all offsets between centres to 2^41.
-void Join::choose_unit() {
-  unit_ = x_.unit();
-  if (self_) return;
-  unit_ = std::min(unit_, y_.unit());
-  const std::int64_t d = x_.rows().d;
-  double largest = 0;
-  for (const Part& p : x_.parts()) {
-    for (const Part& q : y_.parts()) {
-      for (std::int64_t i = 0; i < d; ++i) {
-        largest = std::max(largest, std::fabs(p.centre[i] - q.centre[i]));
-      }
-    }
-  }
-  largest *= std::sqrt(static_cast<double>(d));
-  if (largest > 0) {
-    int exponent = 0;
-    std::frexp(largest, &exponent);
-    unit_ = std::min(unit_, std::ldexp(1.0, 40 - exponent));
-  }
-}
-
 void Join::allocate(Side& side, const Prepared& set) {
   if (all_exact_) return;
   const char* const purpose = "terms of a join";
@@ -127,32 +99,21 @@ void Join::allocate(Side& side, const Prepared& set) {
   }
 }
 
-void Join::add_segments() {
-  if (self_) {
-    // Own parts first: they hold most neighbours, and set the thresholds that the rest must meet.
-    for (const Part& p : x_.parts()) segments_.push_back({&p, &p, true});
-    for (const Part& p : x_.parts()) {
-      for (const Part& q : x_.parts()) {
-        if (p.begin < q.begin) segments_.push_back({&p, &q, false});
-      }
-    }
-  } else {
-    for (const Part& p : x_.parts()) {
-      std::vector<std::pair<double, const Part*>> others;
-      for (const Part& q : y_.parts()) {
-        double sq = 0;
-        for (std::int64_t i = 0; i < x_.rows().d; ++i) {
-          const double t = (p.centre[i] - q.centre[i]) * unit_;
-          sq += t * t;
-        }
-        others.emplace_back(q.outlying ? std::numeric_limits<double>::infinity() : sq, &q);
-      }
-      // The order of the parts decides between equal distances: addresses are in that order.
-      std::sort(others.begin(), others.end());
-      for (const auto& other : others) segments_.push_back({&p, other.second, false});
-    }
-  }
-  for (const Segment& s : segments_) total_pairs_ += segment_pairs(s);
+Behind Join::behind() const {
+  const Segment& s = segment();
+  const Side& y_side = self_ ? x_side_ : y_side_;
+  return {band_, blocks_for(x_side_.met[s.x - x_.parts().data()], block_rows()),
+          blocks_for(y_side.met[s.y - y_.parts().data()], block_rows())};
+}
+
+void Join::finish_segment() {
+  const Segment& s = segment();
+  finished_pairs_ += segment_pairs(s);
+  x_side_.met[s.x - x_.parts().data()] += s.y->size();
+  if (!s.symmetric) (self_ ? x_side_ : y_side_).met[s.y - y_.parts().data()] += s.x->size();
+  ++current_;
+  band_ = 0;
+  terms_ready_ = false;
 }
 
 double Join::segment_pairs(const Segment& s) const {
@@ -196,60 +157,6 @@ void Join::begin_segment() {
   terms_ready_ = true;
 }
 
-void Join::set_terms() {
-  const Segment& s = segment();
-  const auto terms = [&](const Side& side) {
-    return SideTerms{side.scale.data(),
-                     side.magnitude.data(),
-                     side.error.data(),
-                     side.low.data(),
-                     side.high.data(),
-                     side.square.data(),
-                     side.quantised_square.data(),
-                     side.slack.data(),
-                     side.direct.data()};
-  };
-  const PartSlots x_slots{s.x->begin, s.x->end}, y_slots{s.y->begin, s.y->end};
-  const Side& y_side = self_ ? x_side_ : y_side_;
-  const char* const purpose = "centres of a join";
-  const DeviceBuffer<double> x_centre = uploaded(s.x->centre, stream_, purpose);
-  if (product_ == Product::direct) {
-    // One centre for both: that of x's part, near which most pairs that matter lie.
-    launch_direct_rows(x_.view(), x_slots, unit_, x_centre.data(), terms(x_side_), stream_);
-    if (!s.symmetric) {
-      launch_direct_rows(y_.view(), y_slots, unit_, x_centre.data(), terms(y_side), stream_);
-    }
-    return;
-  }
-  const std::size_t d = s.x->centre.size();
-  std::vector<double> delta(d, 0.0);
-  double sq_delta = 0;
-  if (s.x != s.y) {
-    for (std::size_t i = 0; i < d; ++i) {
-      delta[i] = (s.x->centre[i] - s.y->centre[i]) * unit_;
-      sq_delta += delta[i] * delta[i];
-    }
-  }
-  OffsetView x_offset{}, y_offset{};
-  DeviceBuffer<double> y_centre, delta_there, rotated_there;
-  if (sq_delta > 0) {
-    std::vector<double> rotated = x_.rotation().apply(delta);
-    rotated.resize(static_cast<std::size_t>(x_.depth()), 0.0);
-    y_centre = uploaded(s.y->centre, stream_, purpose);
-    delta_there = uploaded(delta, stream_, purpose);
-    rotated_there = uploaded(rotated, stream_, purpose);
-    const double norm = std::sqrt(sq_delta);
-    x_offset = {norm, sq_delta, 2.0, delta_there.data(), rotated_there.data(), x_centre.data()};
-    y_offset = {norm, 0.0, -2.0, delta_there.data(), rotated_there.data(), y_centre.data()};
-  }
-  launch_terms(x_.view(), x_slots, product_, unit_ / x_.unit(), unit_, x_offset, terms(x_side_),
-               stream_);
-  if (!s.symmetric) {
-    launch_terms(y_.view(), y_slots, product_, unit_ / y_.unit(), unit_, y_offset, terms(y_side),
-                 stream_);
-  }
-}
-
 double Join::fraction() const {
   if (done() || total_pairs_ == 0) return 1.0;
   const double part = static_cast<double>(band_) / static_cast<double>(bands());
@@ -278,13 +185,18 @@ std::int64_t Join::next_batch(const Consumer& consumer) const {
   }
   most = std::min(most, static_cast<double>(kMostTiles));
   const std::int64_t bands_left = bands() - band_;
-  return std::min({bands_left, std::max<std::int64_t>(1, consumer.most_bands(band_)),
+  return std::min({bands_left, std::max<std::int64_t>(1, consumer.most_bands(behind())),
                    std::max<std::int64_t>(1, static_cast<std::int64_t>(most))});
 }
 
 bool Join::advance(double seconds, Consumer& consumer) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   if (done()) return true;
+  if (band_ == 0 && segments_.size() > 1 &&
+      beyond(segment(), consumer.most_reach(*this, segment()))) {
+    finish_segment();
+    return true;
+  }
   do {
     begin_segment();
     const Batch batch{band_, band_ + next_batch(consumer)};
@@ -293,10 +205,7 @@ bool Join::advance(double seconds, Consumer& consumer) {
     consumer_ = nullptr;
     band_ = batch.band_end;
     if (band_ == bands()) {
-      finished_pairs_ += segment_pairs(segment());
-      ++current_;
-      band_ = 0;
-      terms_ready_ = false;
+      finish_segment();
       return true;
     }
   } while (std::chrono::steady_clock::now() < deadline);

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -32,6 +33,12 @@ struct Batch {
   std::int64_t band_begin, band_end;
 };
 
+// Bands that are behind, and may have lowered thresholds: of the segment, and as many as rows of its x
+// part have met columns, and columns of its y part rows, in segments before.
+struct Behind {
+  std::int64_t here, by_x, by_y;
+};
+
 // A share of the tiles, where several devices or calls divide a join: row tiles go round by groups.
 struct Share {
   int index = 0, count = 1;
@@ -48,8 +55,14 @@ class Join;
 class Consumer {
  public:
   virtual ~Consumer() = default;
-  // At most so many bands in the next batch, of which `done` of the segment are behind.
-  virtual std::int64_t most_bands(std::int64_t done) const = 0;
+  // At most so many bands in the next batch.
+  virtual std::int64_t most_bands(const Behind& behind) const = 0;
+  // At least all thresholds that hold in the segment, which is left out where its parts lie farther apart.
+  // Asked where there are several parts, before a segment begins.
+  virtual double most_reach(const Join& join, const Segment& segment) {
+    (void)join, (void)segment;
+    return std::numeric_limits<double>::infinity();
+  }
   // Launches the kernel of the batch: Join::emit or Join::count.
   virtual void tiles(Join& join, const Batch& batch) = 0;
   // Takes hits in device memory, each emitted once over the whole walk (any order). Thresholds may
@@ -80,11 +93,11 @@ class Join {
   const Segment& segment() const { return segments_[current_]; }
   // Sets the segment's terms on the device if that has not been done.
   void begin_segment();
-  // Walks batches until about `seconds` are over, one at least; true when the segment is finished,
-  // and the next one is at hand.
+  // Walks batches until about `seconds` are over, one at least; true when the segment is finished or
+  // left out, and the next one is at hand.
   bool advance(double seconds, Consumer& consumer);
   double fraction() const;
-  // Pairs looked at so far. What a walk looks at does not depend on time.
+  // Pairs looked at or left out so far. What a walk looks at does not depend on time.
   std::int64_t pairs() const;
 
   // For Consumer::tiles.
@@ -100,12 +113,19 @@ class Join {
   struct Side {
     DeviceBuffer<float> scale, magnitude, error, low, high, direct, reach;
     DeviceBuffer<double> square, quantised_square, slack;
+    // By part: at least all |z|, empty where all segments are walked; rows of the other side met.
+    std::vector<double> radius;
+    std::vector<std::int64_t> met;
   };
 
   void choose_product();
   void choose_unit();
   void add_segments();
   void allocate(Side& side, const Prepared& set);
+  void find_radii(Side& side, const Prepared& set);
+  bool beyond(const Segment& segment, double reach) const;
+  void finish_segment();
+  Behind behind() const;
   void set_terms();
   bool exact() const;
   int block_rows() const;

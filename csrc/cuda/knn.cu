@@ -53,6 +53,27 @@ __global__ __launch_bounds__(kThreads) void write_ranks(ListsView lists, std::in
   }
 }
 
+// One block a part: the largest reach of its owners. `slots`: where parts begin and end.
+__global__ __launch_bounds__(kThreads) void largest_reaches(const float* reach,
+                                                            const std::int64_t* slots,
+                                                            float* largest) {
+  float* const of_warp = reinterpret_cast<float*>(shared_memory());
+  float most = -infinite();
+  for (std::int64_t slot = slots[2 * blockIdx.x] + threadIdx.x; slot < slots[2 * blockIdx.x + 1];
+       slot += kThreads) {
+    most = fmaxf(most, reach[slot]);
+  }
+#pragma unroll
+  for (int width = 16; width >= 1; width /= 2) {
+    most = fmaxf(most, __shfl_xor_sync(kWholeWarp, most, width));
+  }
+  if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = most;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int warp = 1; warp < kThreads / 32; ++warp) most = fmaxf(most, of_warp[warp]);
+  largest[blockIdx.x] = most;
+}
+
 }  // namespace
 
 class Knn::Emit final : public Consumer {
@@ -60,8 +81,12 @@ class Knn::Emit final : public Consumer {
   explicit Emit(Knn& knn) : knn_(knn) {}
 
   // Reaches shrink with every batch, by about the share of columns that it adds.
-  std::int64_t most_bands(std::int64_t done) const override {
-    return std::max<std::int64_t>(1, done);
+  std::int64_t most_bands(const Behind& behind) const override {
+    const std::int64_t before = knn_.self_ ? std::min(behind.by_x, behind.by_y) : behind.by_x;
+    return std::max<std::int64_t>(1, behind.here + before);
+  }
+  double most_reach(const Join&, const Segment& segment) override {
+    return knn_.most_reach(segment);
   }
   void tiles(Join& join, const Batch& batch) override {
     const float* reach = knn_.lists_.reach();
@@ -69,6 +94,7 @@ class Knn::Emit final : public Consumer {
   }
   void hits(Join& join, const Hit* hits, std::int64_t count) override {
     knn_.hits_ += count;
+    knn_.part_reach_.clear();
     knn_.lists_.take(join.view(), hits, count,
                      NearestLists::kOwnersX | (knn_.self_ ? NearestLists::kOwnersY : 0u));
   }
@@ -126,6 +152,7 @@ double Knn::advance(double seconds) {
           if (sampled_[part] || segment.x->outlying || segment.y->outlying) break;
           if (self_ && !segment.symmetric) break;
           sampled_[part] = true;
+          part_reach_.clear();
           join_.begin_segment();
           if (!join_.view().exact) join_.sample_reach(k_, lists_.reach());
         }
@@ -153,6 +180,26 @@ double Knn::advance(double seconds) {
   if (stage_ == Stage::done) return 1.0;
   if (stage_ != Stage::settle) return 0.95 * join_.fraction();
   return 0.95 + 0.049 * static_cast<double>(settled_) / static_cast<double>(lists_.owners());
+}
+
+// Asked again only where something may have lowered a reach: most segments of many parts are left out.
+double Knn::most_reach(const Segment& segment) {
+  const std::vector<Part>& parts = x_.parts();
+  if (part_slots_.size() == 0) {
+    std::vector<std::int64_t> slots;
+    for (const Part& part : parts) slots.insert(slots.end(), {part.begin, part.end});
+    part_slots_ = uploaded(slots, stream_, "parts of the rows");
+    part_reach_there_ =
+        DeviceBuffer<float>(static_cast<std::int64_t>(parts.size()), stream_, "largest reaches");
+  }
+  if (part_reach_.empty()) {
+    launch("largest_reaches", largest_reaches, part_reach_there_.size(), kThreads,
+           kThreads / 32 * sizeof(float), stream_, lists_.reach(), part_slots_.data(),
+           part_reach_there_.data());
+    part_reach_ = downloaded(part_reach_there_, stream_);
+  }
+  const float reach = part_reach_[segment.x - parts.data()];
+  return self_ ? std::max(reach, part_reach_[segment.y - parts.data()]) : reach;
 }
 
 void Knn::finish(double* sq, std::int64_t* indices) {

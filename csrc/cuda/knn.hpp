@@ -37,6 +37,7 @@ class Knn {
  private:
   class Emit;
 
+  double most_reach(const Segment& segment);
   void copy_ranks(std::int64_t begin, std::int64_t end, double* sq, std::int64_t* indices);
   void expand_copies(std::int64_t begin, std::int64_t end, double* sq, std::int64_t* indices);
 
@@ -55,6 +56,9 @@ class Knn {
   DeviceBuffer<float> never_;  // thresholds of the side that owns nothing
   enum class Stage { sample, walk, settle, done } stage_ = Stage::sample;
   std::vector<bool> sampled_;  // parts of x whose thresholds have been set
+  DeviceBuffer<std::int64_t> part_slots_;
+  DeviceBuffer<float> part_reach_there_;
+  std::vector<float> part_reach_;  // the largest of each part of x; empty: to be asked for again
   std::int64_t settled_ = 0;
   std::int64_t hits_ = 0;
 };

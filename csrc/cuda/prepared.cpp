@@ -327,6 +327,10 @@ PreparedView Prepared::view() const {
   return view;
 }
 
+const double* Prepared::centre_there(const Part& part) const {
+  return centres_.data() ? centres_.data() + (&part - parts_.data()) * rows_.d : nullptr;
+}
+
 std::int64_t Prepared::nbytes() const {
   return first_row_.bytes() + copies_.bytes() + centre_of_tile_.bytes() + centres_.bytes() +
          flips_.bytes() + high_.bytes() + bounds_.bytes() + low_.bytes() + fine_bounds_.bytes();

@@ -80,6 +80,8 @@ class Prepared {
   const Rotation& rotation() const { return rotation_; }
   const Groups& groups() const { return groups_; }
   const std::vector<Part>& parts() const { return parts_; }
+  // The part's centre on the device; null where nothing is quantised.
+  const double* centre_there(const Part& part) const;
   // Group of every slot (-1: padding), and slot of every group; on the host.
   const std::vector<std::int32_t>& group_of_slot() const { return group_of_slot_; }
   const std::vector<std::int32_t>& slot_of_group() const { return slot_of_group_; }

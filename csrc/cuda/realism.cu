@@ -86,8 +86,8 @@ class Realism::Emit final : public Consumer {
  public:
   explicit Emit(Realism& realism) : realism_(realism) {}
 
-  std::int64_t most_bands(std::int64_t done) const override {
-    return std::max<std::int64_t>(1, done);
+  std::int64_t most_bands(const Behind& behind) const override {
+    return std::max<std::int64_t>(1, behind.here + behind.by_y);
   }
   void tiles(Join& join, const Batch& batch) override {
     join.emit(batch, {realism_.never_.data(), realism_.weight_.data(), realism_.lists_.reach()});

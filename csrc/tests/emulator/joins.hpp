@@ -103,7 +103,7 @@ class Collect : public cuda::Consumer {
         y_threshold(static_cast<std::size_t>(y.prepared.slots()), -kInfinity),
         stream_(stream) {}
 
-  std::int64_t most_bands(std::int64_t) const override { return way_.bands; }
+  std::int64_t most_bands(const cuda::Behind&) const override { return way_.bands; }
   void tiles(Join& join, const cuda::Batch& batch) override {
     x_ = cuda::uploaded(x_threshold, stream_, "thresholds");
     y_ = cuda::uploaded(y_threshold, stream_, "thresholds");

@@ -189,6 +189,73 @@ void thresholds() {
   }
 }
 
+// Leaves out what lies beyond one threshold for all, and counts the batches.
+class CollectNear final : public Collect {
+ public:
+  CollectNear(const Way& way, const Set& x, const Set& y, const Stream& stream, float reach)
+      : Collect(way, x, y, stream), reach_(reach) {
+    x_threshold.assign(x_threshold.size(), reach);
+  }
+  double most_reach(const Join&, const cuda::Segment&) override { return reach_; }
+  void tiles(Join& join, const cuda::Batch& batch) override {
+    ++batches;
+    Collect::tiles(join, batch);
+  }
+  int batches = 0;
+
+ private:
+  float reach_;
+};
+
+// Pairs of parts that lie too far apart are left out, and no pair that matters with them.
+void far_parts() {
+  const Stream stream = Stream::make(0);
+  Random random(6);
+  const Matrix x_rows = rows_of(kCases[4], 300, -1.0, random),
+               y_rows = rows_of(kCases[4], 260, 1.0, random);
+  const Set x(x_rows, Path::int8, stream), y(y_rows, Path::int8, stream);
+  CHECK(kCases[4].name == "tight clusters" && x.prepared.parts().size() > 3);
+  for (const bool self : {true, false}) {
+    const Set& other = self ? x : y;
+    // Centres of clusters are sqrt(2) apart, rows of one some 6e-5; rows of opposite sides 2 and sqrt(2).
+    for (const double distance : {1e-4, 1.41421, 1.4143, 3.0}) {
+      const About about((self ? "self " : "cross ") + show(distance));
+      const Way way{};
+      Join join(x.prepared, self ? nullptr : &y.prepared, {}, stream);
+      const float reach = round_up(distance * distance * join.sq_unit());
+      CollectNear collect(way, x, other, stream, reach);
+      walk(join, collect, way);
+      int segments = 0;
+      for (std::size_t i = 0; i < x.prepared.parts().size(); ++i) {
+        segments += static_cast<int>(self ? i + 1 : other.prepared.parts().size());
+      }
+      if (distance == 1e-4) {
+        // The rows of no cluster are too far out to be left out.
+        CHECK(collect.batches < (self ? segments : segments / 2));
+      }
+      if (distance == 3.0) CHECK_EQUAL(collect.batches, segments);
+      std::vector<int> times(static_cast<std::size_t>(x.prepared.slots() * other.prepared.slots()),
+                             0);
+      for (const Pair& pair : collect.found) {
+        ++times[pair.hit.x * other.prepared.slots() + pair.hit.y];
+      }
+      int missed = 0, twice = 0;
+      for (std::int64_t i = 0; i < x.prepared.slots(); ++i) {
+        for (std::int64_t j = self ? i + 1 : 0; j < other.prepared.slots(); ++j) {
+          if (x.padding(i) || other.padding(j)) continue;
+          const int came = times[i * other.prepared.slots() + j];
+          const double sq =
+              canonical(x_rows.row(x.row_of(i)), other.matrix.row(other.row_of(j)), x_rows.d);
+          missed += came == 0 && sq * join.sq_unit() <= reach;
+          twice += came > 1;
+        }
+      }
+      CHECK_EQUAL(missed, 0);
+      CHECK_EQUAL(twice, 0);
+    }
+  }
+}
+
 // Two rows that are their own centres: the distance is all offset.
 void single_rows() {
   const Stream stream = Stream::make(0);
@@ -218,6 +285,7 @@ int main(int argc, char** argv) {
                     {"shapes", shapes},
                     {"unlike_devices", unlike_devices},
                     {"thresholds", thresholds},
+                    {"far_parts", far_parts},
                     {"single_rows", single_rows}},
                    argc, argv);
 }

@@ -57,7 +57,7 @@ class Count final : public cuda::Consumer {
                    !x_sq.empty(),
                    !y_sq.empty()};
   }
-  std::int64_t most_bands(std::int64_t) const override { return way_.bands; }
+  std::int64_t most_bands(const cuda::Behind&) const override { return way_.bands; }
   void tiles(Join& join, const cuda::Batch& batch) override { join.count(batch, thresholds_); }
   void hits(Join&, const Hit* hits, std::int64_t count) override {
     std::vector<Hit> here(static_cast<std::size_t>(count));
