@@ -57,7 +57,8 @@ struct BallList {
 
 __device__ __forceinline__ bool undecided(const FloatBounds& bounds, const float* inside,
                                           const float* outside) {
-  return bounds.low <= __ldg(outside) && !(bounds.high < __ldg(inside));
+  const float most = __ldg(outside), least = __ldg(inside);
+  return (bounds.low <= most) & !(bounds.high < least);
 }
 
 // What one thread does about the entries of a list: every blockDim-th from its own index on.
@@ -74,8 +75,28 @@ struct BallCounter {
   __device__ __forceinline__ std::int32_t y_slot(const uint2& entry) const {
     return tile.column0 + code_column(entry.x);
   }
-  __device__ __forceinline__ FloatBounds bounds_of(const uint2& entry) const {
-    return Bounds::pair(job, x_slot(entry), y_slot(entry), static_cast<std::int32_t>(entry.y));
+  // A thread takes some entries at a time, so that what their bounds are made of is asked for at once.
+  // Beyond the last entry the first of them stands in.
+  static constexpr int kAtOnce = Layout::kTileColumns > 128 ? 2 : 4;
+  static constexpr std::uint32_t kStep = kAtOnce * kTileThreads;
+  struct Some {
+    uint2 entry[kAtOnce];
+    FloatBounds bounds[kAtOnce];
+  };
+  __device__ __forceinline__ Some take(std::uint32_t first, std::uint32_t entries) const {
+    Some some;
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const std::uint32_t e = first + u * kTileThreads;
+      some.entry[u] = list->entries[e < entries ? e : first];
+    }
+#pragma unroll
+    for (int u = 0; u < kAtOnce; ++u) {
+      const uint2& entry = some.entry[u];
+      some.bounds[u] =
+          Bounds::pair(job, x_slot(entry), y_slot(entry), static_cast<std::int32_t>(entry.y));
+    }
+    return some;
   }
 
   // Marks what is undecided; how many entries are.
@@ -83,20 +104,34 @@ struct BallCounter {
     const BallThresholds& balls = job.balls;
     std::uint32_t open = 0;
 #pragma unroll 1
-    for (std::uint32_t e = threadIdx.x; e < entries; e += kTileThreads) {
-      const uint2 entry = list->entries[e];
-      const FloatBounds bounds = bounds_of(entry);
-      bool any = false;
+    for (std::uint32_t first = threadIdx.x; first < entries; first += kStep) {
+      const Some some = take(first, entries);
+      bool any[kAtOnce] = {};
 #pragma unroll 1
       for (int k = 0; k < balls.radii; ++k) {
-        const std::int64_t x = k * balls.x_stride + x_slot(entry);
-        const std::int64_t y = k * balls.y_stride + y_slot(entry);
-        any = any || (balls.has_x && undecided(bounds, balls.x_inside + x, balls.x_outside + x)) ||
-              (balls.has_y && undecided(bounds, balls.y_inside + y, balls.y_outside + y));
+        const std::int64_t x = k * balls.x_stride, y = k * balls.y_stride;
+#pragma unroll
+        for (int u = 0; u < kAtOnce; ++u) {
+          const std::int64_t at = x + x_slot(some.entry[u]);
+          if (balls.has_x) {
+            any[u] |= undecided(some.bounds[u], balls.x_inside + at, balls.x_outside + at);
+          }
+        }
+#pragma unroll
+        for (int u = 0; u < kAtOnce; ++u) {
+          const std::int64_t at = y + y_slot(some.entry[u]);
+          if (balls.has_y) {
+            any[u] |= undecided(some.bounds[u], balls.y_inside + at, balls.y_outside + at);
+          }
+        }
       }
-      if (any) {
-        list->entries[e].x = entry.x | List::kUndecided;
-        ++open;
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const std::uint32_t e = first + u * kTileThreads;
+        if (any[u] && e < entries) {
+          list->entries[e].x = some.entry[u].x | List::kUndecided;
+          ++open;
+        }
       }
     }
     return open;
@@ -118,6 +153,7 @@ struct BallCounter {
   __device__ __forceinline__ void add(std::uint32_t entries, int k) const {
     const BallThresholds& balls = job.balls;
     const bool many = entries > List::kMany;
+    const float none = __int_as_float(0xff800000);
     std::uint32_t* const columns = list->counts + 256;
     if (many) {  // each thread the counts that it takes below
       for (int i = static_cast<int>(threadIdx.x); i < List::kCounts; i += kTileThreads) {
@@ -126,25 +162,33 @@ struct BallCounter {
       __syncthreads();
     }
 #pragma unroll 1
-    for (std::uint32_t e = threadIdx.x; e < entries; e += kTileThreads) {
-      const uint2 entry = list->entries[e];
-      if (entry.x & List::kUndecided) continue;
-      const FloatBounds bounds = bounds_of(entry);
-      const std::int32_t x_at = x_slot(entry), y_at = y_slot(entry);
-      const std::int64_t x = k * balls.x_stride + x_at, y = k * balls.y_stride + y_at;
-      const bool in_x = balls.has_x && bounds.high < __ldg(balls.x_inside + x);
-      const bool in_y = balls.has_y && bounds.high < __ldg(balls.y_inside + y);
-      if (!in_x && !in_y) continue;
-      const std::uint32_t x_copies = static_cast<std::uint32_t>(__ldg(job.x.set.copies + x_at));
-      const std::uint32_t y_copies = static_cast<std::uint32_t>(__ldg(job.y.set.copies + y_at));
-      const std::int32_t row = x_at - tile.row0, column = y_at - tile.column0;
-      if (in_x) {
-        add_one(many, list->counts + row, balls.y_in_x + x, y_copies);
-        add_one(many, columns + column, balls.x_balls_of_y + y, x_copies);
+    for (std::uint32_t first = threadIdx.x; first < entries; first += kStep) {
+      const Some some = take(first, entries);
+      float x_inside[kAtOnce], y_inside[kAtOnce];
+      std::uint32_t x_copies[kAtOnce], y_copies[kAtOnce];
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const std::int32_t x = x_slot(some.entry[u]), y = y_slot(some.entry[u]);
+        x_inside[u] = balls.has_x ? __ldg(balls.x_inside + k * balls.x_stride + x) : none;
+        y_inside[u] = balls.has_y ? __ldg(balls.y_inside + k * balls.y_stride + y) : none;
+        x_copies[u] = static_cast<std::uint32_t>(__ldg(job.x.set.copies + x));
+        y_copies[u] = static_cast<std::uint32_t>(__ldg(job.y.set.copies + y));
       }
-      if (in_y) {
-        add_one(many, list->counts + 128 + row, balls.y_balls_of_x + x, y_copies);
-        add_one(many, columns + Layout::kTileColumns + column, balls.x_in_y + y, x_copies);
+#pragma unroll
+      for (int u = 0; u < kAtOnce; ++u) {
+        const uint2& entry = some.entry[u];
+        if (entry.x & List::kUndecided || first + u * kTileThreads >= entries) continue;
+        const std::int32_t row = code_row(entry.x), column = code_column(entry.x);
+        const std::int64_t x = k * balls.x_stride + x_slot(entry);
+        const std::int64_t y = k * balls.y_stride + y_slot(entry);
+        if (some.bounds[u].high < x_inside[u]) {
+          add_one(many, list->counts + row, balls.y_in_x + x, y_copies[u]);
+          add_one(many, columns + column, balls.x_balls_of_y + y, x_copies[u]);
+        }
+        if (some.bounds[u].high < y_inside[u]) {
+          add_one(many, list->counts + 128 + row, balls.y_balls_of_x + x, y_copies[u]);
+          add_one(many, columns + Layout::kTileColumns + column, balls.x_in_y + y, x_copies[u]);
+        }
       }
     }
     if (!many) return;
