@@ -39,7 +39,8 @@ void set_open(const Piece& piece, bool open) {
 void fill(const Piece& piece) {
   set_open(piece, true);
   std::memset(piece.data, 0xff, static_cast<std::size_t>(piece.bytes));
-  set_open(piece, false);
+  set_open(piece,
+           piece.device >= 0 && runtime().devices[static_cast<std::size_t>(piece.device)]->open);
 }
 
 std::shared_ptr<Piece> make_piece(std::size_t bytes, int device) {
@@ -102,23 +103,15 @@ std::shared_ptr<Piece> piece_at(const void* pointer) {
                                                                                   : nullptr;
 }
 
-void open_memory(int device) {
-  Runtime& all = runtime();
-  Device& at = *all.devices[static_cast<std::size_t>(device)];
-  if (at.open) return;
-  at.open = true;
-  for (const auto& [address, piece] : all.pieces) {
-    if (piece->device == device && piece->live) set_open(*piece, true);
-  }
-}
-
-void close_memory() {
+void open_memory(const std::vector<int>& devices) {
   Runtime& all = runtime();
   for (std::size_t i = 0; i < all.devices.size(); ++i) {
-    if (!all.devices[i]->open) continue;
-    all.devices[i]->open = false;
+    const int device = static_cast<int>(i);
+    const bool open = std::find(devices.begin(), devices.end(), device) != devices.end();
+    if (all.devices[i]->open == open) continue;
+    all.devices[i]->open = open;
     for (const auto& [address, piece] : all.pieces) {
-      if (piece->device == static_cast<int>(i)) set_open(*piece, false);
+      if (piece->device == device && (piece->live || !open)) set_open(*piece, open);
     }
   }
 }

@@ -29,6 +29,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   CUstream_st* stream = find_stream(handle);
   if (!stream || stream != handle) return result(cudaErrorInvalidResourceHandle);
   stream->destroyed = true;  // what it has been given is done all the same, some time
+  finish_destroyed(4);       // or memory that it was to free would pile up
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {

@@ -110,8 +110,8 @@ void run_next(CUstream_st& stream) {
   stream.queue.pop_front();
   if (work.event && !work.waits) work.event->reached = std::max(work.event->reached, work.record);
   if (!work.run) return;
-  close_memory();
-  for (const int device : work.devices) open_memory(device);
+  // What has no devices allocates, frees or records.
+  if (!work.devices.empty()) open_memory(work.devices);
   const std::string error = work.run();
   if (!error.empty()) fail(stream.device, error);
 }
@@ -131,7 +131,7 @@ Runtime& runtime() {
 }
 
 Call::Call() : lock_(runtime().mutex) {}
-Call::~Call() { close_memory(); }
+Call::~Call() { open_memory({}); }
 
 CUstream_st* find_stream(cudaStream_t handle) {
   Runtime& all = runtime();
@@ -175,6 +175,39 @@ void drain(CUstream_st& stream) {
   drain_until([] { return false; }, stream);
 }
 
+namespace {
+
+// Destroyed streams with nothing left to do.
+void forget_destroyed() {
+  Runtime& all = runtime();
+  std::vector<CUstream_st*> kept;
+  for (CUstream_st* stream : all.streams) {
+    if (stream->destroyed && stream->queue.empty()) {
+      delete stream;
+    } else {
+      kept.push_back(stream);
+    }
+  }
+  all.streams.swap(kept);
+}
+
+}  // namespace
+
+void finish_destroyed(std::size_t most) {
+  for (;;) {
+    CUstream_st* oldest = nullptr;
+    std::size_t count = 0;
+    for (CUstream_st* stream : runtime().streams) {
+      if (!stream->destroyed || stream->queue.empty()) continue;
+      if (!oldest) oldest = stream;
+      ++count;
+    }
+    if (count <= most) break;
+    drain(*oldest);
+  }
+  forget_destroyed();
+}
+
 void drain_device(int device) {
   Runtime& all = runtime();
   for (;;) {
@@ -185,15 +218,7 @@ void drain_device(int device) {
     if (busy.empty()) break;
     run_next(first_to_run(*busy[dice().below(static_cast<std::uint32_t>(busy.size()))]));
   }
-  std::vector<CUstream_st*> kept;
-  for (CUstream_st* stream : all.streams) {
-    if (stream->destroyed && stream->queue.empty()) {
-      delete stream;
-    } else {
-      kept.push_back(stream);
-    }
-  }
-  all.streams.swap(kept);
+  forget_destroyed();
 }
 
 cudaError_t launch(const char* name, std::int64_t blocks, int threads, std::int64_t shared,

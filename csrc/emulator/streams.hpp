@@ -116,11 +116,13 @@ void run_next(CUstream_st& stream);
 // Runs what has to be run before the stream is empty, and by chance what may be run.
 void drain(CUstream_st& stream);
 void drain_until(const std::function<bool()>& done, CUstream_st& stream);
+// Does the work of destroyed streams, save of the last few.
+void finish_destroyed(std::size_t most);
 // Everything that a device has been given.
 void drain_device(int device);
 
-void open_memory(int device);
-void close_memory();
+// Lets anybody touch the memory of these devices, and nobody that of others.
+void open_memory(const std::vector<int>& devices);
 // The piece that a pointer points into, or null.
 std::shared_ptr<Piece> piece_at(const void* pointer);
 // The piece that has all of [pointer, pointer + bytes), or null.

@@ -1,6 +1,6 @@
 """Plant bugs in the kernels, one at a time, and show that the emulator's tests catch each.
 
-    python csrc/tests/emulator/mutants.py [words]
+    python csrc/tests/emulator/mutants.py [word ...]
 
 runs after `cmake --build --preset emulator`. Words choose mutants by their description: one of
 them has to be in it. Exit status 0: every bug was caught.
@@ -8,6 +8,7 @@ them has to be in it. Exit status 0: every bug was caught.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 CSRC = Path(__file__).resolve().parents[2]
@@ -115,10 +117,10 @@ MUTANTS = [
         ("cuda/join_tiles.cu",),
     ),
     Mutant(
-        "room for one hit more than there is",
+        "hits beyond the room there is",
         "cuda/join_tiles.cuh",
         "first + count <= job.capacity;",
-        "first + count <= job.capacity + 1;",
+        "first <= job.capacity;",
         "test_join",
         ("cuda/join_tiles.cu",),
     ),
@@ -186,7 +188,7 @@ MUTANTS = [
         "cuda/compare_rows.cu",
         "      centre_slice[lane * kPitch + r] = c;\n    }\n    __syncthreads();\n",
         "      centre_slice[lane * kPitch + r] = c;\n    }\n",
-        "test_prepare",
+        "test_parts",
     ),
     # Kernel sums.
     Mutant(
@@ -206,20 +208,27 @@ MUTANTS = [
         ("cuda/sum_tiles_float.cu",),
     ),
     Mutant(
-        "columns beyond a block's last are added",
+        "values beyond a block's last column are added",
         "cuda/sum_tile.cuh",
-        "if (column < sides.columns.count) {",
-        "if (true) {",
+        "values[first + i] = valid(first + i) ? some[i] : Real(0);",
+        "values[first + i] = some[i];",
         "test_kernel_sums",
         ("cuda/sum_tiles_float.cu",),
+    ),
+    Mutant(
+        "low limbs are not carried between stages",
+        "cuda/kernel_sums.cpp",
+        "if (stages_ > 0) carry();",
+        "",
+        "test_limbs",
     ),
 ]
 
 
-def _commands() -> dict[str, list[str]]:
+def _commands(build: Path) -> dict[str, list[str]]:
     """Return the compiler's arguments by source, relative to csrc, less source and output."""
     found = {}
-    for entry in json.loads((BUILD / "compile_commands.json").read_text("utf-8")):
+    for entry in json.loads((build / "compile_commands.json").read_text("utf-8")):
         words = shlex.split(entry["command"])
         at = words.index("-o")
         source = Path(entry["file"]).resolve()
@@ -229,9 +238,9 @@ def _commands() -> dict[str, list[str]]:
     return found
 
 
-def _objects(target: str) -> dict[str, Path]:
+def _objects(build: Path, target: str) -> dict[str, Path]:
     """Return a target's object files by source, relative to csrc."""
-    folder = next(BUILD.rglob(f"{target}.dir"))
+    folder = next(build.rglob(f"{target}.dir"))
     objects = {}
     for path in folder.rglob("*.o"):
         parts = path.relative_to(folder).with_suffix("").parts
@@ -249,12 +258,12 @@ def _run(command: list[str]) -> tuple[int, str]:
     return done.returncode, (done.stderr or done.stdout).strip()
 
 
-def check(mutant: Mutant) -> str:
+def check(mutant: Mutant, build: Path = BUILD) -> str:
     """Return what is wrong: nothing where the bug was caught."""
     text = (CSRC / mutant.file).read_text("utf-8")
     if text.count(mutant.old) != 1:
         return "the text to change is not there, or not once"
-    commands = _commands()
+    commands = _commands(build)
     test = f"tests/emulator/{mutant.test}.cpp"
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -274,7 +283,7 @@ def check(mutant: Mutant) -> str:
             status, output = _run(command)
             if status:
                 return f"does not compile: {output[:2000]}"
-        rest = _objects("fastgen_emulated") | _objects(f"emulator_{mutant.test}")
+        rest = _objects(build, "fastgen_emulated") | _objects(build, f"emulator_{mutant.test}")
         linked |= {source: path for source, path in rest.items() if source not in linked}
         program = root / "test"
         sanitizers = [word for word in commands[test] if word.startswith("-fsanitize=")]
@@ -288,15 +297,20 @@ def check(mutant: Mutant) -> str:
 
 def main() -> int:
     """Check the mutants that the arguments choose."""
-    words = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="of descriptions")
+    parser.add_argument("--build", type=Path, default=BUILD, help="of the preset emulator")
+    options = parser.parse_args()
+    words = options.words
     chosen = [m for m in MUTANTS if not words or any(word in m.what for word in words)]
+    caught = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(check, chosen))
-    for mutant, problem in zip(chosen, problems, strict=True):
-        print(f"{problem or 'caught':<10} {mutant.file}: {mutant.what}")
-    missed = sum(map(bool, problems))
-    print(f"{len(chosen) - missed} of {len(chosen)} planted bugs caught")
-    return 1 if missed else 0
+        check_one = partial(check, build=options.build)
+        for mutant, problem in zip(chosen, pool.map(check_one, chosen), strict=True):
+            print(f"{problem or 'caught'}: {mutant.what} ({mutant.file})", flush=True)
+            caught += not problem
+    print(f"{caught} of {len(chosen)} planted bugs caught")
+    return int(caught < len(chosen))
 
 
 if __name__ == "__main__":
