@@ -45,7 +45,7 @@ WERROR := -DFASTGEN_WERROR=ON
 BUILD_OPTIONS := -Ccmake.define.FASTGEN_WERROR=ON
 endif
 
-.PHONY: help demo test test-cpp test-arm test-python test-emulated test-nvcc test-gpu lint format bench bench-gpu build clean
+.PHONY: help demo test test-cpp test-arm test-python test-emulated test-mutants test-nvcc test-gpu lint format bench bench-gpu build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -72,7 +72,11 @@ test-python: build  ## pytest alone
 test-emulated: build  ## the GPU's kernels and engines on the host emulator, under sanitizers
 	@$(call cpp_tests,emulator)
 	$(EMULATED) $(PYTEST) tests/device $(ARGS)
-	FASTGEN_EMULATOR_DEVICES=2 FASTGEN_EMULATOR_SEED=2 $(EMULATED) $(PYTEST) tests/device -q -k "several_devices or device_argument"
+	FASTGEN_EMULATOR_DEVICES=2 FASTGEN_EMULATOR_SEED=2 $(EMULATED) $(PYTEST) tests/device -q -k "several_devices or device_argument or device_places"
+
+test-mutants: $(DONE)-requirements  ## bugs planted in the GPU kernels: each has to be caught by a test on the host emulator
+	@$(call cpp_build,emulator)
+	python csrc/tests/emulator/mutants.py $(ARGS)
 
 test-nvcc: $(DONE)-requirements  ## the GPU kernels compiled by nvcc, where it is: none may spill registers
 	@if ! { command -v "$${CUDACXX:-nvcc}" || [ -x /usr/local/cuda/bin/nvcc ]; } > /dev/null; then
@@ -163,11 +167,16 @@ mkdir -p build
 	  'import pathlib, scipy; print(next(pathlib.Path(scipy.__file__).parent.glob("_*/array_api_compat")))')" $(GPU_SITE)
 endef
 
-# $(call cpp_tests,<CMake preset>)
-define cpp_tests
+# $(call cpp_build,<CMake preset>)
+define cpp_build
 cmake --preset $(1) -G Ninja $(WERROR) > $(VENV)/cmake-$(1).log 2>&1 || { cat $(VENV)/cmake-$(1).log; exit 1; }
 	cmake --build --preset $(1) -- --quiet
-	ctest --preset $(1) --no-tests=error --progress
+endef
+
+# $(call cpp_tests,<CMake preset>)
+define cpp_tests
+$(call cpp_build,$(1))
+	ctest --preset $(1) --no-tests=error --progress --parallel $(WORKERS)
 endef
 
 # $(call pip_install,<name of the log>,<arguments>)

@@ -19,7 +19,9 @@ from fastgen import pairwise
 DTYPES = ("float16", "float32", "float64")
 DIRECT_D = 16  # features up to which differences are taken
 # Around a tile of 128 rows; widths around 16, a slice of 128 bytes and a power of 2.
-SWEEPS = (((1, 2, 3, 7, 16), (37, 129, 260)), ((17, 33, 64, 100, 192), (61, 128, 203)))
+SWEEPS = (((1, 2, 3, 7, 16), (37, 129, 140)), ((17, 33, 64, 100, 192), (61, 128, 131)))
+# Three tiles of 128 rows, two of 256.
+WIDER = [("integers", 260, 16), ("clusters_1e-4", 260, 3), ("sparse", 259, 192)]
 
 
 def _swept() -> list[Case]:
@@ -30,6 +32,9 @@ def _swept() -> list[Case]:
             d, n = widths[(f + s) % len(widths)], sizes[(f // 2 + s) % len(sizes)]
             case = Case(family, n, d, dtype, len(cases))
             cases.setdefault(str(case), case)
+    for family, n, d in WIDER:
+        case = Case(family, n, d, "float32", len(cases))
+        cases.setdefault(str(case), case)
     return list(cases.values())
 
 
