@@ -22,8 +22,8 @@ static_assert(kWindowBlocks * kWindowBlocks * 16 <= std::int64_t{1} << 26);
 // Rows of tiles that neighbours in time share: with 12 x 11 tiles on 132 multiprocessors L2 sends out 23
 // blocks of rows where without order it would be up to 264.
 constexpr std::int64_t kGroup = 12;
-// Shares are dealt by runs of tiles, so that each is still made of neighbours.
-constexpr std::int64_t kShareRun = 96;
+// Shares own squares of so many blocks, so that neighbours stay together.
+constexpr std::int64_t kShareBlocks = 8;
 // The host waits for a batch of tiles; its launch costs some 20 us.
 constexpr double kShortBatch = 0.02, kLongBatch = 0.25;
 
@@ -280,9 +280,11 @@ bool KernelSums::next_stage() {
   }
   std::vector<SumWalk::Pair>& pairs = walk_.pairs();
   if (options_.share_count > 1) {
-    std::int64_t place = stages_ * (options_.share_count - 1) * kShareRun;
-    const auto others = [&](const SumWalk::Pair&) {
-      return place++ / kShareRun % options_.share_count != options_.share_index;
+    // By what a pair is, not by its place in the walk: that depends on the windows, and they on what
+    // memory a device has.
+    const auto others = [&](const SumWalk::Pair& pair) {
+      const std::int64_t row = pair.rows / kShareBlocks, column = pair.columns / kShareBlocks;
+      return (column * (column + 1) / 2 + row) % options_.share_count != options_.share_index;
     };
     pairs.erase(std::remove_if(pairs.begin(), pairs.end(), others), pairs.end());
   }

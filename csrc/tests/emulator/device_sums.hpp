@@ -18,6 +18,7 @@ namespace fastgen::test {
 struct DeviceRun {
   std::int64_t memory = 0;
   int shares = 1;
+  bool unlike = false;  // every other share has as much memory as there is
 };
 
 inline SumResult answers(const cuda::KernelSums& engine, const SumRun& run,
@@ -69,10 +70,11 @@ inline SumResult run_on_device(const Matrix& x, const Matrix* y, const SumRun& r
   std::vector<std::int64_t> total;
   int calls = 0;
   for (int share = 0; share < how.shares; ++share) {
+    const std::int64_t memory = how.unlike && share % 2 ? 0 : how.memory;
     engines.push_back(std::make_unique<cuda::KernelSums>(
         rows.view, y ? &others->view : nullptr, run.kernels, subsets,
         labels ? run.labels.data() : nullptr, labels,
-        cuda::SumOptions{run.within, run.normalise, run.float64, share, how.shares, how.memory},
+        cuda::SumOptions{run.within, run.normalise, run.float64, share, how.shares, memory},
         stream));
     cuda::KernelSums& engine = *engines.back();
     for (double before = 0; !engine.done(); ++calls) {

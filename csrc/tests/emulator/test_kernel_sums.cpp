@@ -123,6 +123,22 @@ void same_bits() {
   }
 }
 
+// Devices with different memory have different windows, but the same pairs.
+void unlike_shares() {
+  Random random(4);
+  const std::int64_t d = 6, n = 1040, m = 150;
+  const Matrix x = make_matrix(features(random, n * d), d, DType::float32);
+  const Matrix y = make_matrix(features(random, m * d), d, DType::float32);
+  SumRun run;
+  run.kernels = {{polynomial(3, 1.0 / d, 1)}};
+  run.float64 = false;
+  const Values want = run_on_device(x, &y, run).all();
+  for (const int shares : {2, 3}) {
+    const About about(show(shares) + " shares");
+    CHECK_ARRAYS(run_on_device(x, &y, run, {1, shares, true}).all(), want);
+  }
+}
+
 // A set against itself, or a copy; and two sets in either order.
 void copies() {
   Random random(2);
@@ -362,6 +378,7 @@ int main(int argc, char** argv) {
                                 {"widths", widths},
                                 {"ampere", ampere},
                                 {"same_bits", same_bits},
+                                {"unlike_shares", unlike_shares},
                                 {"copies", copies},
                                 {"duplicates", duplicates},
                                 {"subsets", subsets},
