@@ -2,7 +2,8 @@
 
 Each takes arrays, or `Rows` that keep what was prepared for the next question. Squared distances
 go in and come out, since decisions compare squares and the root of a square is not exact. Where an
-array is on a GPU, so are the arrays that come out, and of its library.
+array is on a GPU, so are the arrays that come out, and of its library (of JAX only with
+jax_enable_x64, or it would round float64).
 """
 
 from __future__ import annotations
