@@ -248,6 +248,7 @@ struct FinishTask {
   std::int64_t columns;
   double* logs;
   unsigned long long* dominated;
+  double* shares;  // null: not asked for
 };
 
 // One thread a point and rate, parts in their order.
@@ -267,8 +268,9 @@ __global__ void __launch_bounds__(256) finish_anchored_kernel(FinishTask task) {
     // Without weights the largest term is the anchor's, which is 1.
     if (!task.largest && sum > 0) largest = 1;
     dominated = largest > 0.5 * sum;
-    task.logs[point_row(task.list, i) * task.columns + column] =
-        log_of_sum(sum, task.rates.rates[rate], task.anchors[i]);
+    const std::int64_t to = point_row(task.list, i) * task.columns + column;
+    task.logs[to] = log_of_sum(sum, task.rates.rates[rate], task.anchors[i]);
+    if (task.shares) task.shares[to] = dominated ? largest / sum : 0;
   }
   count_votes(dominated, task.dominated + column);
 }
@@ -338,9 +340,9 @@ void add_anchored_sums(const DensityProblem& problem, const DensityRates& rates,
       (problem.weights ? launch_sums<float, true> : launch_sums<float, false>)(task, blocks, shared,
                                                                                stream);
     }
-    const FinishTask finish{sums.data(),      largest.data(), anchors.data(),     parts,
-                            points,           task.rates,     problem.bandwidths, problem.logs,
-                            problem.dominated};
+    const FinishTask finish{
+        sums.data(),        largest.data(), anchors.data(),    parts,         points, task.rates,
+        problem.bandwidths, problem.logs,   problem.dominated, problem.shares};
     launch("finish_anchored", finish_anchored_kernel,
            blocks_for(points.count, 256) * task.rates.rate_count, 256, 0, stream, finish);
   }

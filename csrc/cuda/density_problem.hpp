@@ -27,6 +27,8 @@ struct DensityProblem {
   std::int64_t bandwidths;
   double* logs;                   // [points, bandwidths], in the caller's order
   unsigned long long* dominated;  // [bandwidths] points of which one sample has more than half
+  // [points, bandwidths] what that sample has of the sum, 0 where none has more than half; null: not asked for.
+  double* shares = nullptr;
 
   // Powers of two below the nearest sample's term from which a term need not be added: 2^34 of them come
   // to 2^-30 of the sum, for float64 to 2^-50.

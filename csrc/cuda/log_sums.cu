@@ -328,6 +328,17 @@ void LogSums::log_sums(double* out) const {
   download(out, logs_.data(), logs_.bytes(), stream_);
 }
 
+void LogSums::want_shares() {
+  FASTGEN_CHECK(phase_ == Phase::look);
+  shares_ = DeviceBuffer<double>(logs_.size(), stream_, "shares");
+  problem_.shares = shares_.data();
+}
+
+void LogSums::shares(double* out) const {
+  FASTGEN_CHECK(done() && !too_narrow_ && problem_.shares);
+  download(out, shares_.data(), shares_.bytes(), stream_);
+}
+
 void LogSums::dominated(std::int64_t* out) const {
   FASTGEN_CHECK(done() && !too_narrow_);
   const std::vector<unsigned long long> counts = downloaded(dominated_, stream_);

@@ -43,6 +43,10 @@ class LogSums {
   // To the host: [points, bandwidths]; [bandwidths] points of which one sample has more than half of the sum.
   void log_sums(double* out) const;
   void dominated(std::int64_t* out) const;
+  // Before the first advance: asks for what the largest term has of each sum.
+  void want_shares();
+  // [points, bandwidths]: that, where it is more than half; 0 elsewhere.
+  void shares(double* out) const;
 
   // At most so many points go into one batch, beside what memory and time allow. Changes no result.
   void limit_batches(std::int64_t points) { most_points_ = points; }
@@ -77,7 +81,7 @@ class LogSums {
   DensityPath path_;
   std::vector<std::int64_t> descending_;  // the caller's numbers of the bandwidths by size
   std::vector<double> widths_;            // in that order
-  DeviceBuffer<double> weights_, logs_;
+  DeviceBuffer<double> weights_, logs_, shares_;
   DeviceBuffer<unsigned long long> dominated_, peaks_;
   DeviceBuffer<unsigned> unsettled_count_;
   DeviceBuffer<std::int32_t> unsettled_;

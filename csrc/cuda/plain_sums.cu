@@ -199,6 +199,7 @@ struct FinishTask {
   double least;
   double* logs;
   unsigned long long* dominated;
+  double* shares;  // null: not asked for
   std::int32_t* unsettled;
   unsigned* unsettled_count;
 };
@@ -218,6 +219,9 @@ __global__ void __launch_bounds__(256) finish_plain_kernel(FinishTask task) {
     if (sum >= task.least) {
       task.logs[task.begin + i] = log(sum);
       dominated = static_cast<double>(largest) > 0.5 * sum;
+      if (task.shares) {
+        task.shares[task.begin + i] = dominated ? static_cast<double>(largest) / sum : 0;
+      }
     } else {
       task.unsettled[atomicAdd(task.unsettled_count, 1u)] =
           static_cast<std::int32_t>(task.begin + i);
@@ -268,9 +272,17 @@ void add_plain_sums(const DensityProblem& problem, const PlainSums& sums, std::i
              : launch_plain<16>)(task, parts, stream);
   double least = std::exp(-kForExponents / (kUnit * exponent_error(d))) * problem.total_weight;
   if (d <= kUntracked) least = std::max(least, 2.0);
-  const FinishTask finish{
-      by_part.data(),    largest.data(), static_cast<int>(parts), begin, count, least, problem.logs,
-      problem.dominated, sums.unsettled, sums.unsettled_count};
+  const FinishTask finish{by_part.data(),
+                          largest.data(),
+                          static_cast<int>(parts),
+                          begin,
+                          count,
+                          least,
+                          problem.logs,
+                          problem.dominated,
+                          problem.shares,
+                          sums.unsettled,
+                          sums.unsettled_count};
   launch("finish_plain", finish_plain_kernel, blocks_for(count, 256), 256, 0, stream, finish);
 }
 

@@ -197,6 +197,7 @@ struct FinishTask {
   Coarseness coarseness;
   double* logs;  // null: only the points that cannot be served are of interest
   unsigned long long* dominated;
+  double* shares;  // null: not asked for
   std::int32_t* unsettled;
   unsigned* unsettled_count;
 };
@@ -237,7 +238,8 @@ __global__ void __launch_bounds__(256) finish_screened_kernel(FinishTask task) {
   const double sum = listed + others;
   const double off = others * expm1(task.coarseness(place, from + log2(sum)));
   serves = serves && isfinite(sum) && sum > 0 && off <= kAllowed * sum;
-  const bool dominated = serves && count > 0 && exp2_of_minus(from - most) > 0.5 * sum;
+  const double largest = count > 0 ? exp2_of_minus(from - most) : 0.0;
+  const bool dominated = serves && largest > 0.5 * sum;
   if (lane != 0) return;
   if (!serves) {
     const unsigned number = atomicAdd(task.unsettled_count, 1u);
@@ -247,6 +249,7 @@ __global__ void __launch_bounds__(256) finish_screened_kernel(FinishTask task) {
   } else if (task.logs) {
     task.logs[point_row(task.list, place)] = log(sum) + kLn2 * from;
     if (dominated) atomicAdd(task.dominated, 1ull);
+    if (task.shares) task.shares[point_row(task.list, place)] = dominated ? largest / sum : 0;
   }
 }
 
@@ -402,9 +405,10 @@ void ScreenedSums::walk(const DensityProblem& problem, const PointList& points,
     using Item = std::remove_cv_t<std::remove_pointer_t<decltype(item)>>;
     launch("listed_terms", listed_kernel<Item>, points.count, 256, 0, stream_, exact);
   });
-  const FinishTask finish{sums.data(),  listed.data(),     slots,        padded,
-                          points,       counts.data(),     lists.data(), coarseness,
-                          problem.logs, problem.dominated, unsettled,    unsettled_count};
+  const FinishTask finish{sums.data(),    listed.data(),     slots,          padded,
+                          points,         counts.data(),     lists.data(),   coarseness,
+                          problem.logs,   problem.dominated, problem.shares, unsettled,
+                          unsettled_count};
   launch("finish_screened", finish_screened_kernel, blocks_for(points.count, 8), 256, 0, stream_,
          finish);
 }

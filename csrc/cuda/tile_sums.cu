@@ -61,6 +61,7 @@ struct FinishTask {
   std::int64_t columns;
   double* logs;
   unsigned long long* dominated;
+  double* shares;  // null: not asked for
 };
 
 // One thread a point and rate. Parts in their order, each counted from the nearest sample of all.
@@ -86,8 +87,9 @@ __global__ void __launch_bounds__(256) finish_tiles_kernel(FinishTask task) {
     // Without weights the largest term is the anchor's, which is 1.
     if (!task.largest && sum > 0) largest = 1;
     dominated = largest > 0.5 * sum;
-    task.logs[point_row(task.list, i) * task.columns + column] =
-        log_of_sum(sum, task.rates.rates[rate], anchor);
+    const std::int64_t to = point_row(task.list, i) * task.columns + column;
+    task.logs[to] = log_of_sum(sum, task.rates.rates[rate], anchor);
+    if (task.shares) task.shares[to] = dominated ? largest / sum : 0;
   }
   count_votes(dominated, task.dominated + column);
 }
@@ -161,8 +163,8 @@ void TileSums::add(const PointList& points) {
       (weighted ? launch_tiles<float, true> : launch_tiles<float, false>)(task, parts, stream_);
     }
     const FinishTask finish{
-        anchors.data(),      sums.data(),   largest.data(),    parts, points, task.rates,
-        problem_.bandwidths, problem_.logs, problem_.dominated};
+        anchors.data(),      sums.data(),   largest.data(),     parts,          points, task.rates,
+        problem_.bandwidths, problem_.logs, problem_.dominated, problem_.shares};
     launch("finish_tiles", finish_tiles_kernel,
            blocks_for(points.count, 256) * task.rates.rate_count, 256, 0, stream_, finish);
   }

@@ -127,6 +127,7 @@ struct DensityRun {
 struct DensityResult {
   Values logs;                          // [n, bandwidths]
   std::vector<std::int64_t> dominated;  // [bandwidths]
+  Values shares;                        // [n, bandwidths] of what dominates; none: not asked for
   std::int64_t calls = 0;
 };
 
@@ -166,7 +167,8 @@ inline void check_density(const DensityReference& want, const DensityResult& got
   const std::size_t bandwidths = problem.bandwidths.size();
   double worst = 0;
   std::size_t place = 0;
-  std::vector<std::int64_t> least(bandwidths, 0), most(bandwidths, 0);
+  std::vector<std::int64_t> least(bandwidths, 0), most(bandwidths, 0), shares_count(bandwidths, 0);
+  double share_worst = 0;
   for (std::size_t i = 0; i < want.logs.size() && i < got.logs.size(); ++i) {
     const Long limit = (wide ? 1e-10L : 1e-5L) + 0x1p-44L * want.nearest[i];
     const Long off = want.logs[i] < -1.7e308L ? (got.logs[i] < -1.7e308 ? 0.0L : 1e30L)
@@ -180,6 +182,11 @@ inline void check_density(const DensityReference& want, const DensityResult& got
     const bool known = 0x1p-44L * want.nearest[i] < 1e-5L;
     least[i % bandwidths] += known && want.share[i] > 0.5001L;
     most[i % bandwidths] += !known || want.share[i] > 0.4999L;
+    if (got.shares.empty()) continue;
+    const double got_share = got.shares[i];
+    shares_count[i % bandwidths] += got_share > 0;
+    const Long share_off = std::fabs(got_share - want.share[i]);
+    if (known && got_share > 0) share_worst = std::max(share_worst, static_cast<double>(share_off));
   }
   share_seen[wide] = std::max(share_seen[wide], worst);
   CHECK_EQUAL(got.logs.size(), want.logs.size());
@@ -189,6 +196,9 @@ inline void check_density(const DensityReference& want, const DensityResult& got
                     ", want " + show(static_cast<double>(want.logs[place])) + " exponent " +
                     show(static_cast<double>(want.nearest[place])));
   CHECK_AT_MOST(worst, 1.0);
+  // Off by what the exponents of both are.
+  CHECK_AT_MOST(share_worst, 2e-5);
+  if (!got.shares.empty()) CHECK_ARRAYS(shares_count, got.dominated);
   for (std::size_t b = 0; b < bandwidths; ++b) {
     const About dominated("dominated at bandwidth " + show(problem.bandwidths[b]));
     CHECK_AT_MOST(static_cast<double>(least[b]), static_cast<double>(got.dominated[b]));

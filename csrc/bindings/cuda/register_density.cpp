@@ -30,16 +30,18 @@ class DeviceLogSums {
  public:
   DeviceLogSums(py::object points, py::object samples, const std::vector<double>& bandwidths,
                 const py::object& weights, bool leave_one_out, const std::string& path,
-                std::int64_t first)
+                std::int64_t first, bool shares)
       : points_(std::move(points)),
         samples_(std::move(samples)),
         count_(rows(points_).view().n),
         bandwidths_(static_cast<py::ssize_t>(bandwidths.size())),
+        shares_(shares),
         engine_(rows(points_).view(), rows(samples_).view(), bandwidths,
                 weights.is_none()
                     ? nullptr
                     : contiguous<double>(weights.cast<py::array>(), rows(samples_).view().n),
                 leave_one_out, first, parse_path(path), rows(samples_).stream()) {
+    if (shares_) engine_.want_shares();
     cuda::wait_for(rows(samples_).stream(), rows(points_).stream());
   }
   // Whoever changes the points next does so after what is under way here.
@@ -57,16 +59,20 @@ class DeviceLogSums {
   py::dict finish() const {
     py::array_t<double> log_sums({static_cast<py::ssize_t>(count_), bandwidths_});
     py::array_t<std::int64_t> dominated(bandwidths_);
+    py::array_t<double> shares({static_cast<py::ssize_t>(shares_ ? count_ : 0), bandwidths_});
     double* sums = log_sums.mutable_data();
+    double* of_largest = shares.mutable_data();
     std::int64_t* counts = dominated.mutable_data();
     {
       const py::gil_scoped_release release;  // the arrays are ours
       engine_.log_sums(sums);
       engine_.dominated(counts);
+      if (shares_) engine_.shares(of_largest);
     }
     py::dict result;
     result["log_sums"] = log_sums;
     result["dominated"] = dominated;
+    if (shares_) result["shares"] = shares;
     return result;
   }
 
@@ -76,6 +82,7 @@ class DeviceLogSums {
   py::object points_, samples_;
   std::int64_t count_;
   py::ssize_t bandwidths_;
+  bool shares_;
   cuda::LogSums engine_;
 };
 
@@ -84,9 +91,10 @@ class DeviceLogSums {
 void register_density(py::module_& m) {
   py::class_<DeviceLogSums>(m, "LogSums", py::module_local())
       .def(py::init<py::object, py::object, const std::vector<double>&, const py::object&, bool,
-                    const std::string&, std::int64_t>(),
+                    const std::string&, std::int64_t, bool>(),
            py::arg("points"), py::arg("samples"), py::arg("bandwidths"), py::kw_only(),
-           py::arg("weights"), py::arg("leave_one_out"), py::arg("path"), py::arg("first") = 0)
+           py::arg("weights"), py::arg("leave_one_out"), py::arg("path"), py::arg("first") = 0,
+           py::arg("shares") = false)
       .def("advance", &DeviceLogSums::advance, py::arg("seconds"),
            py::call_guard<py::gil_scoped_release>())  // Python objects are only held, not touched
       .def("finish", &DeviceLogSums::finish)

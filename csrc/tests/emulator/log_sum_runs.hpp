@@ -50,6 +50,7 @@ inline DensityResult run(const Densities& problem, Path path,
                        problem.leave_one_out, slice.first, path, stream());
   engine.limit_batches(batch);
   engine.screen_from(screen_from, listed);
+  engine.want_shares();
   DensityResult result;
   double fraction = 0;
   bool rises = true;
@@ -66,6 +67,8 @@ inline DensityResult run(const Densities& problem, Path path,
   result.dominated.assign(problem.bandwidths.size(), -5);
   engine.log_sums(result.logs.data());
   engine.dominated(result.dominated.data());
+  result.shares.assign(result.logs.size(), -5.0);
+  engine.shares(result.shares.data());
   served_first = engine.served_first();
   return result;
 }
