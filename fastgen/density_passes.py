@@ -1,19 +1,25 @@
-"""Passes of the density engine on GPUs: points are dealt out, samples are everywhere."""
+"""Passes of the density engine on GPUs: points are dealt out, samples come to every GPU.
+
+They come as a whole where there is room for that, or by the blocks in which they are summed.
+"""
 
 from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import gpu_plan, plan
+from fastgen import density_blocks, gpu_plan, plan
 from fastgen.device_rows import DeviceRows
 from fastgen.gpu import Gpu
 from fastgen.sets import Rows
 from fastgen.workers import Tell, drive, side_by_side
+
+if TYPE_CHECKING:
+    from fastgen import _cuda
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +33,7 @@ def make_room(
     *,
     whitened: bool = False,
 ) -> None:
-    """Decide how many points a pass has.
+    """Decide how many points a pass has, and whether samples come as a whole.
 
     Parameters
     ----------
@@ -36,7 +42,7 @@ def make_room(
     points : Rows of shape (n, d), optional
         Default: the samples.
     samples : Rows of shape (m, d)
-        What the density is made of; they have to fit as a whole.
+        What the density is made of; a block of them has to fit.
     itemsize : int
         Bytes of a number of the passes.
     bandwidths : int
@@ -47,7 +53,7 @@ def make_room(
     Raises
     ------
     ValueError
-        If the budget does not hold the samples.
+        If the budget does not hold a block of samples.
     MemoryError
         If the free memory does not.
     """
@@ -64,23 +70,37 @@ def make_room(
     if step:
         gpu.take_turns(step)
         return
+    block = gpu_plan.density_block_rows(d, itemsize)
+    if samples.n > block:
+        gpu.keep_on_host(block)
+        others = _absent(gpu, [samples], itemsize, whitened, block)
+        point_bytes = -(-_absent(gpu, [rows], itemsize, whitened) * d * itemsize // rows.n)
+        step = gpu_plan.density_points(available, samples.n, others, point_bytes, *of_pass)
+        if step:
+            gpu.take_turns(step)
+            return
     few = min(rows.n, gpu_plan.POINTS)
     least = gpu_plan.density_bytes_needed(few, samples.n, others, *of_pass)
     gpu.require(least + few * point_bytes)
 
 
-def _absent(gpu: Gpu, sets: list[Rows], itemsize: int, whitened: bool) -> int:
+def _absent(
+    gpu: Gpu, sets: list[Rows], itemsize: int, whitened: bool, block: int | None = None
+) -> int:
     """Return how many rows of `itemsize` the passes put on a GPU, where there are fewest so far.
 
-    What is whitened, or widened, is there beside the rows that it is made of.
+    What is whitened, or widened, is there beside the rows that it is made of. With `block`, only so
+    many rows of a set are there at a time, and what is whitened has not been.
     """
 
     def of(rows: Rows, device: int) -> int:
         size = rows.values.itemsize
-        new = rows.n if whitened or size != itemsize else 0
+        n = rows.n if block is None else block
+        new = n if whitened or size != itemsize else 0
         # The first GPU looks at the numbers of what is whitened; the others never see it.
-        there = device in rows.copies or (whitened and device != gpu.first)
-        return new + (0 if there else -(-rows.n * size // itemsize))
+        seen = device == gpu.first and block is None
+        there = device in rows.copies or (whitened and not seen)
+        return new + (0 if there else -(-n * size // itemsize))
 
     return max(sum(of(rows, device) for rows in sets) for device in gpu.devices)
 
@@ -124,42 +144,63 @@ def run(
     dtype = np.promote_types(rows.values.dtype, samples.values.dtype)
     parts = _parts(rows.n, len(gpu.devices), gpu.points(rows.n))
     alone = points is None
+    blocks = density_blocks.cut(samples.n, samples.d, dtype.itemsize)
+    merged = density_blocks.Merged(rows.n, len(bandwidths)) if len(blocks) > 1 else None
 
-    def work(place: int, tell: Tell) -> list[dict[str, npt.NDArray[Any]] | None]:
+    def work(place: int, tell: Tell) -> list[dict[str, npt.NDArray[Any]]] | None:
         device = gpu.devices[place]
-        others = gpu.handle(samples, device).widened(dtype.name)
-        found = []
-        for start, stop in parts[place]:
-            if alone:
-                few = others.part(start, stop)
-            else:
-                few = gpu.handle(_part(rows, start, stop), device).widened(dtype.name)
-            engine = gpu.module.LogSums(
-                few,
-                others,
-                bandwidths.tolist(),
-                weights=weights,
-                leave_one_out=alone,
-                path=path or "auto",
-                first=start if alone else 0,
-            )
+        all_pairs = float(parts[place][-1][1] - parts[place][0][0]) * samples.n
+        pairs, found = 0, []
+        for block in blocks:
+            others = _handle(gpu, samples, block.start, block.stop, device).widened(dtype.name)
+            relative, log_weight = density_blocks.weights_of(weights, block)
+            for start, stop in parts[place]:
+                if not alone:
+                    few = gpu.handle(_part(rows, start, stop, device), device)
+                elif merged is None:
+                    few = others.part(start, stop)
+                else:
+                    few = _handle(gpu, samples, start, stop, device)
+                few = few.widened(dtype.name)
+                for first, last, inside in density_blocks.segments(start, stop, block, alone):
+                    engine = gpu.module.LogSums(
+                        few.part(first - start, last - start),
+                        others,
+                        bandwidths.tolist(),
+                        weights=relative,
+                        leave_one_out=inside,
+                        path=path or "auto",
+                        first=first - block.start if inside else 0,
+                        shares=merged is not None,
+                    )
+                    size = (last - first) * (block.stop - block.start)
 
-            def listen(fraction: float, begun: int = start, size: int = stop - start) -> None:
-                first, last = parts[place][0][0], parts[place][-1][1]
-                tell((begun - first + size * fraction) / (last - first))
+                    def listen(fraction: float, begun: int = pairs, size: int = size) -> None:
+                        tell((begun + size * fraction) / all_pairs)
 
-            drive(engine, listen)
-            found.append(None if engine.too_narrow else engine.finish())
+                    drive(engine, listen)
+                    if engine.too_narrow:
+                        return None
+                    pairs += size
+                    if merged is None:
+                        found.append(engine.finish())
+                    else:
+                        merged.add(slice(first, last), engine.finish(), log_weight)
+                    del engine  # with what it has on the GPU, before the next rows come there
+                del few
+            del others
         return found
 
     calls = [partial(work, place) for place in range(len(parts))]
-    found = [one for of_device in side_by_side(calls, tell) for one in of_device]
-    results = [one for one in found if one is not None]
-    if len(results) < len(found):
+    results = side_by_side(calls, tell)
+    if any(found is None for found in results):
         return None
+    if merged is not None:
+        return merged.result()
+    whole = [one for found in results if found is not None for one in found]
     return {
-        "log_sums": np.concatenate([one["log_sums"] for one in results]),
-        "dominated": np.sum([one["dominated"] for one in results], axis=0),
+        "log_sums": np.concatenate([one["log_sums"] for one in whole]),
+        "dominated": np.sum([one["dominated"] for one in whole], axis=0),
     }
 
 
@@ -174,11 +215,20 @@ def _parts(n: int, devices: int, step: int) -> list[list[tuple[int, int]]]:
     ]
 
 
-def _part(rows: Rows, start: int, stop: int) -> Rows:
-    """Return consecutive rows, from a GPU where they are on one."""
+def _handle(gpu: Gpu, rows: Rows, start: int, stop: int, device: int) -> _cuda.Rows:
+    """Return consecutive rows on a GPU; no others come there where there is no room for all."""
+    if gpu.stays(rows, device):
+        return gpu.handle(_part(rows, start, stop, device), device)
+    handle = gpu.handle(rows, device)
+    return handle if stop - start == rows.n else handle.part(start, stop)
+
+
+def _part(rows: Rows, start: int, stop: int, device: int) -> Rows:
+    """Return consecutive rows, from a GPU where they are on one, from that one if they may be."""
     if stop - start == rows.n:
         return rows
     if rows.copies:
-        handle = next(iter(dict(rows.copies).values()))
+        copies = dict(rows.copies)
+        handle = copies.get(device) or next(iter(copies.values()))
         return Rows(DeviceRows(handle.part(start, stop)), rows.name)
     return Rows(rows.host[start:stop], rows.name)

@@ -63,6 +63,7 @@ class Gpu:
         self._counters = counters
         self._block_rows = 0  # 0: sets are on the GPUs as a whole
         self._points = 0  # 0: as many as there are
+        self._most_rows = 0  # of sets for the density engine that are on the GPUs; 0: any
         self._released = False  # whether torch and CuPy have been asked for memory
         self._streams: dict[int, _cuda.Stream] = {}
         for device in devices:
@@ -169,6 +170,33 @@ class Gpu:
         """
         self._points = points
 
+    def keep_on_host(self, more_than: int) -> None:
+        """Let large sets for the density engine come to the GPUs by blocks.
+
+        Parameters
+        ----------
+        more_than : int
+            Rows that a set may have to be there as a whole.
+        """
+        self._most_rows = more_than
+
+    def stays(self, rows: Rows, device: int) -> bool:
+        """Return whether a set is not to be on a GPU as a whole.
+
+        Parameters
+        ----------
+        rows : Rows
+            For the density engine.
+        device : int
+            One of the GPUs.
+
+        Returns
+        -------
+        bool
+            False also where it is there already.
+        """
+        return 0 < self._most_rows < rows.n and device not in rows.copies
+
     def points(self, n: int) -> int:
         """Return how many points a pass of the density engine may have.
 
@@ -208,7 +236,7 @@ class Gpu:
         Parameters
         ----------
         rows : Rows
-            Copied to the first GPU, if it is not to be joined by blocks.
+            Copied to the first GPU, if it is not to come there by blocks.
 
         Returns
         -------
@@ -220,7 +248,8 @@ class Gpu:
         ValueError
             Naming the first bad row and column.
         """
-        stays = self._block_rows or self.points(rows.n) < rows.n
+        by_blocks = self._block_rows or self.stays(rows, self.first)
+        stays = by_blocks or self.points(rows.n) < rows.n
         if stays and self.first not in rows.copies:
             return False
         infinite, large = self.handle(rows).first_bad(LARGEST)

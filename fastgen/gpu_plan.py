@@ -27,6 +27,12 @@ DIRECT_D = 16
 #: Points of a log-density are dealt to GPUs, and to passes, by multiples of this.
 POINTS = 8192
 
+#: Bytes of samples, in the dtype of the passes, that a log-density sums at a time. More are summed
+#: by blocks of so many whatever memory there is: memory decides on no bit. Of 2 features in
+#: float32, 5 * 10^8 samples, beside whose sums launches and uploads should take little (not
+#: measured).
+DENSITY_BLOCK_BYTES = 4 << 30
+
 FIXED_BYTES = 192 << 20  # hits of a batch of tiles, scratch that the memory pool keeps
 DENSITY_FIXED_BYTES = 400 << 20  # sums by parts of the samples have up to 384 MiB
 LEAST_ROWS = 4096  # of a block: with fewer the GPU would wait for its own launches
@@ -136,6 +142,24 @@ def sum_bytes_needed(
     return FIXED_BYTES + absent * d * itemsize + sum(sizes) * row
 
 
+def density_block_rows(d: int, itemsize: int) -> int:
+    """Return how many samples a log-density sums at a time.
+
+    Parameters
+    ----------
+    d, itemsize : int
+        Features of the samples, and bytes of a number of the passes.
+
+    Returns
+    -------
+    int
+        A multiple of `POINTS`, of `DENSITY_BLOCK_BYTES` at most where that is one, and within what
+        an engine can number.
+    """
+    most = min(DENSITY_BLOCK_BYTES // (d * itemsize), 1 << 30)
+    return max(1, most // POINTS) * POINTS
+
+
 def density_bytes_needed(
     points: int, samples: int, absent: int, d: int, itemsize: int, bandwidths: int
 ) -> int:
@@ -144,7 +168,7 @@ def density_bytes_needed(
     Parameters
     ----------
     points, samples : int
-        Rows of both sets.
+        Rows of both sets; the samples are summed by blocks of `density_block_rows` at most.
     absent, d, itemsize : int
         As of `JoinSize`.
     bandwidths : int
@@ -155,9 +179,12 @@ def density_bytes_needed(
     int
         Bytes: norms, weights, results, float16 copies of the samples where products screen them.
     """
+    block = density_block_rows(d, itemsize)
+    results = 8 if samples <= block else 16  # by blocks also shares of the largest terms
+    samples = min(samples, block)
     screened = bandwidths == 1 and d > DIRECT_D and itemsize < 8
     copies = 2 * -(-d // 64) * 64 * samples if screened else 0
-    rows = 32 * (points + samples) + 8 * points * bandwidths + copies
+    rows = 32 * (points + samples) + results * points * bandwidths + copies
     return DENSITY_FIXED_BYTES + absent * d * itemsize + rows
 
 
