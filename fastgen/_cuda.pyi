@@ -123,8 +123,8 @@ class Realism:
 class KernelSums:
     def __init__(
         self,
-        x: Rows,
-        y: Rows | None,
+        x: Rows | npt.NDArray[np.floating[Any]],
+        y: Rows | npt.NDArray[np.floating[Any]] | None,
         kernels: list[list[tuple[str | float, ...]]],
         *,
         subsets: tuple[_Integers, _Integers] | None,
@@ -134,6 +134,7 @@ class KernelSums:
         float64: bool,
         share: tuple[int, int] = (0, 1),
         memory: int = 0,
+        stream: Stream,
     ) -> None: ...
     def advance(self, seconds: float) -> float: ...
     def limbs(self) -> _Integers: ...

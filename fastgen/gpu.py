@@ -12,16 +12,21 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from fastgen import backend, blocks, gpu_plan, library_devices, plan
 from fastgen._errors import fail
-from fastgen.arrays import LARGEST, fail_if_bad
-from fastgen.gpu_plan import JoinSize
+from fastgen.arrays import LARGEST, Rows2D, fail_if_bad
+from fastgen.gpu_plan import JoinSize, SumSize
 from fastgen.reductions import Answering, Part, Reduction
 from fastgen.sets import Rows
 from fastgen.workers import Tell, drive, side_by_side
 
 if TYPE_CHECKING:
     from fastgen import _cuda
+
+Integers = npt.NDArray[np.int64]
 
 
 class Gpu:
@@ -64,6 +69,7 @@ class Gpu:
         self._block_rows = 0  # 0: sets are on the GPUs as a whole
         self._points = 0  # 0: as many as there are
         self._most_rows = 0  # of sets for the density engine that are on the GPUs; 0: any
+        self._streams_sums = False  # whether sets stay on the host while kernels are summed
         self._released = False  # whether torch and CuPy have been asked for memory
         self._streams: dict[int, _cuda.Stream] = {}
         for device in devices:
@@ -135,6 +141,99 @@ class Gpu:
         self._block_rows = size.block_rows(available)
         if not self._block_rows:
             self.require(size.least_bytes())
+
+    def make_room_for_sums(self, size: SumSize, *, require: bool = True) -> None:
+        """Decide whether sets of the host are copied for sums of kernels, or stay there.
+
+        Parameters
+        ----------
+        size : SumSize
+            Of the pass.
+        require : bool, default True
+            Whether to raise if neither is possible.
+
+        Raises
+        ------
+        ValueError
+            If the budget holds no windows of useful size.
+        MemoryError
+            If the free memory does not.
+        """
+        needed, least = size.bytes_needed(), size.least_bytes()
+        available = self.available(needed)
+        self._streams_sums = needed > available
+        if require and min(needed, least) > available:
+            self.require(least)
+
+    def streams(self, rows: Rows) -> bool:
+        """Return whether sums of kernels take a set from the host, part by part.
+
+        Parameters
+        ----------
+        rows : Rows
+            A set.
+
+        Returns
+        -------
+        bool
+            False for any set that is on a GPU.
+        """
+        return self._streams_sums and not rows.copies
+
+    def source(self, rows: Rows, device: int) -> _cuda.Rows | Rows2D:
+        """Return a set as sums of kernels take it.
+
+        Parameters
+        ----------
+        rows : Rows
+            The set.
+        device : int
+            A GPU.
+
+        Returns
+        -------
+        _cuda.Rows or ndarray
+            The array of the host if it stays there.
+        """
+        return rows.host if self.streams(rows) else self.handle(rows, device)
+
+    def some(self, rows: Rows, indices: Integers) -> tuple[_cuda.Rows, Integers]:
+        """Return the rows of some indices on the first GPU, perhaps among others.
+
+        Parameters
+        ----------
+        rows : Rows
+            The set.
+        indices : int64 array
+            Which, any number of times.
+
+        Returns
+        -------
+        handle : _cuda.Rows
+            Ready for work on the call's stream.
+        places : int64 array
+            Where they are in it.
+        """
+        if not self.streams(rows):
+            return self.handle(rows), indices
+        chosen, places = np.unique(indices, return_inverse=True)
+        few = np.ascontiguousarray(rows.host[chosen])
+        return self.module.Rows.from_host(few, self.stream(self.first)), places.astype(np.int64)
+
+    def stream(self, device: int) -> _cuda.Stream:
+        """Return the stream that the call works on.
+
+        Parameters
+        ----------
+        device : int
+            A GPU.
+
+        Returns
+        -------
+        _cuda.Stream
+            The caller's, or one of our own.
+        """
+        return self._streams[device]
 
     def require(self, needed: int) -> None:
         """Raise if the memory does not hold what is needed.
@@ -248,7 +347,7 @@ class Gpu:
         ValueError
             Naming the first bad row and column.
         """
-        by_blocks = self._block_rows or self.stays(rows, self.first)
+        by_blocks = self._block_rows or self._streams_sums or self.stays(rows, self.first)
         stays = by_blocks or self.points(rows.n) < rows.n
         if stays and self.first not in rows.copies:
             return False

@@ -6,7 +6,6 @@ host's a few numbers per row are taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastgen.plan import LARGEST_LIST_K
@@ -36,6 +35,7 @@ DENSITY_BLOCK_BYTES = 4 << 30
 FIXED_BYTES = 192 << 20  # hits of a batch of tiles, scratch that the memory pool keeps
 DENSITY_FIXED_BYTES = 400 << 20  # sums by parts of the samples have up to 384 MiB
 LEAST_ROWS = 4096  # of a block: with fewer the GPU would wait for its own launches
+_SUM_ROWS, _SUM_BLOCKS = 128, 512  # columns are added up by so many rows, or so many blocks
 _PLANE = 128  # features to which 8-bit and 16-bit copies of rows are padded
 _ROW_BYTES = 512  # terms of the bounds in float64 and float32, groups and their hashes, counts
 
@@ -117,29 +117,67 @@ class JoinSize:
         return min(self.bytes_needed(), FIXED_BYTES + LEAST_ROWS * self._row_of_blocks())
 
 
-def sum_bytes_needed(
-    sizes: Sequence[int], absent: int, d: int, itemsize: int, kernels: int, labels: int
-) -> int:
-    """Estimate what a pass of the sum engine takes at least.
+@dataclass(frozen=True)
+class SumSize:
+    """What decides on the memory that a pass of the sum engine takes.
 
-    Parameters
+    Attributes
     ----------
-    sizes : sequence of int
-        Rows of the sets, or of their subsets.
-    absent, d, itemsize : int
+    sizes : tuple of int
+        Rows of the sets.
+    chosen : int
+        Rows of their subsets, or of both sets.
+    absent : int
+        Rows that are not on the GPU yet.
+    movable : int
+        Those of them that are on another one, which are copied as a whole.
+    d, itemsize : int
         As of `JoinSize`.
     kernels : int
         Kernels of the pass.
     labels : int
         Vectors of labels.
-
-    Returns
-    -------
-    int
-        Bytes: norms and shifts, sums of every kernel. Packed rows take what is left, by windows.
     """
-    row = 160 + 128 * kernels + 3 * labels
-    return FIXED_BYTES + absent * d * itemsize + sum(sizes) * row
+
+    sizes: tuple[int, ...]
+    chosen: int
+    absent: int
+    movable: int
+    d: int
+    itemsize: int
+    kernels: int
+    labels: int
+
+    def bytes_needed(self, *, streamed: bool = False) -> int:
+        """Return what a pass takes beside packed rows, which take what is left, by windows.
+
+        Parameters
+        ----------
+        streamed : bool, default False
+            Whether rows of the host stay there, and windows of them take what is left as well.
+
+        Returns
+        -------
+        int
+            Bytes: rows, their norms and shifts, sums of every kernel.
+        """
+        absent = self.movable if streamed else self.absent
+        row = 160 + 128 * self.kernels + 3 * self.labels
+        return FIXED_BYTES + absent * self.d * self.itemsize + self.chosen * row
+
+    def least_bytes(self) -> int:
+        """Return the smallest budget with which a pass is possible.
+
+        Returns
+        -------
+        int
+            Bytes, with two windows of `LEAST_ROWS`, or a block of rows whose columns are added up.
+        """
+        row = self.d * self.itemsize
+        packed = -(-self.d // 32) * 128 * (2 if self.itemsize == 8 else 1)
+        windows = 2 * min(LEAST_ROWS, self.chosen) * (row + packed)
+        block = max(_SUM_ROWS, -(-max(self.sizes) // _SUM_BLOCKS)) * row
+        return min(self.bytes_needed(), self.bytes_needed(streamed=True) + max(windows, block))
 
 
 def density_block_rows(d: int, itemsize: int) -> int:

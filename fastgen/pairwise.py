@@ -231,6 +231,7 @@ def kernel_sums(
         if many:
             fail("kernel_sums", "kernel", "to be one kernel", repr(kernel), error=TypeError)
         rows, others = _two_sets(session, x, x if y is None else y)
+        sums.choose_places(session, [rows] if y is None else [rows, others])
         session.check_values(rows, others)
         pool = None if y is None else others
         median = functools.partial(sums.median_distance, session, rows, pool, 0)
@@ -323,6 +324,7 @@ def two_samples(
         If an argument does not fit.
     """
     rows, others = session.pair(first, x, second, y)
+    sums.choose_places(session, [rows, others])
     for one in (rows, others):
         if one.n < at_least:
             condition = f"with at least {at_least} rows"

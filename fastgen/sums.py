@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import gpu_plan, plan
+from fastgen import plan
 from fastgen._errors import fail
 from fastgen.backend import core
 from fastgen.estimators import KernelSums
 from fastgen.gpu import Gpu
+from fastgen.gpu_plan import SumSize
 from fastgen.kernels import Kernel
 from fastgen.session import Rows, Session
 from fastgen.workers import Tell, drive, side_by_side
@@ -98,12 +99,28 @@ def require_memory(
     """
     rows = sum(one.n for one in sets)
     if session.gpu is not None:
-        session.gpu.require(_gpu_bytes(session.gpu, sets, kernels, chosen or rows, labels))
+        size = _gpu_size(session.gpu, sets, kernels, chosen or rows, labels)
+        session.gpu.make_room_for_sums(size)
         return
     needed = plan.sum_bytes_needed(
         rows, chosen or rows, sets[0].d, kernels, labels, session.threads
     )
     plan.require_memory(session.function, session.memory, needed)
+
+
+def choose_places(session: Session, sets: Sequence[Rows]) -> None:
+    """Decide, before anything looks at the sets, whether they fit into the memory of the GPUs.
+
+    Parameters
+    ----------
+    session : Session
+        Has the budget; without GPUs there is nothing to decide.
+    sets : sequence of Rows
+        All that take part.
+    """
+    if session.gpu is not None:
+        size = _gpu_size(session.gpu, sets, 1, sum(one.n for one in sets), 0)
+        session.gpu.make_room_for_sums(size, require=False)
 
 
 def row_sums(session: Session, x: Rows, y: Rows | None, kernel: Kernel) -> Floats:
@@ -235,10 +252,17 @@ def _run(
     return engine.finish()
 
 
-def _gpu_bytes(gpu: Gpu, sets: Sequence[Rows], kernels: int, chosen: int, labels: int) -> int:
-    itemsize = max(one.values.itemsize for one in sets)
-    absent = gpu.absent(sets)
-    return gpu_plan.sum_bytes_needed([chosen], absent, sets[0].d, itemsize, kernels, labels)
+def _gpu_size(gpu: Gpu, sets: Sequence[Rows], kernels: int, chosen: int, labels: int) -> SumSize:
+    return SumSize(
+        sizes=tuple(one.n for one in sets),
+        chosen=chosen,
+        absent=gpu.absent(sets),
+        movable=gpu.absent([one for one in sets if one.copies]),
+        d=sets[0].d,
+        itemsize=max(one.values.itemsize for one in sets),
+        kernels=kernels,
+        labels=labels,
+    )
 
 
 def _on_gpus(
@@ -253,16 +277,19 @@ def _on_gpus(
     """Run an engine on every GPU, each with a share of the tiles, and let the first one add up."""
     sets = [x] if y is None else [x, y]
     labels = 0 if what["labels"] is None else len(what["labels"])
-    if gpu.budget is not None:  # what is left of it is for packed rows
-        needed = _gpu_bytes(gpu, sets, len(terms), chosen, labels)
-        what = what | {"memory": max(1, gpu.budget - needed)}
+    streamed = any(map(gpu.streams, sets))
+    if gpu.budget is not None or streamed:  # what is left is for windows of rows
+        needed = _gpu_size(gpu, sets, len(terms), chosen, labels).bytes_needed(streamed=streamed)
+        left = gpu.budget if gpu.budget is not None and not streamed else gpu.available(needed)
+        what = what | {"memory": max(1, left - needed)}
     count = len(gpu.devices)
 
     def share(place: int, tell: Tell) -> _cuda.KernelSums:
         device = gpu.devices[place]
-        others = None if y is None else gpu.handle(y, device)
+        others = None if y is None else gpu.source(y, device)
+        how: dict[str, Any] = {"share": (place, count), "stream": gpu.stream(device)}
         engine: _cuda.KernelSums = gpu.module.KernelSums(
-            gpu.handle(x, device), others, terms, **what, share=(place, count)
+            gpu.source(x, device), others, terms, **what, **how
         )
         drive(engine, tell)
         return engine
@@ -278,7 +305,8 @@ def _sq_distances(session: Session, x: Rows, y: Rows, first: Integers, second: I
     gpu = session.gpu
     if gpu is None:
         return core.pair_sq_distances(x.host, y.host, first, second, session.isa, session.threads)
-    squares: Floats = gpu.module.pair_sq_distances(gpu.handle(x), gpu.handle(y), first, second)
+    (left, first), (right, second) = gpu.some(x, first), gpu.some(y, second)
+    squares: Floats = gpu.module.pair_sq_distances(left, right, first, second)
     return squares
 
 

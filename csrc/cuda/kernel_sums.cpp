@@ -13,12 +13,6 @@ namespace fastgen::cuda {
 
 namespace {
 
-// A window's packed rows, and its blocks: more would make long lists of tiles, and cost no less.
-constexpr std::int64_t kWindowBytes = std::int64_t{1} << 30;
-constexpr std::int64_t kWindowBlocks = 1024;
-// Squares and forms of a kernel have one total each, to which every warp adds twice a tile. Their low limbs, up to
-// 2^36 a time, are carried after every two windows: 2^60, however many rows there are.
-static_assert(kWindowBlocks * kWindowBlocks * 16 <= std::int64_t{1} << 26);
 // Rows of tiles that neighbours in time share: with 12 x 11 tiles on 132 multiprocessors L2 sends out 23
 // blocks of rows where without order it would be up to 264.
 constexpr std::int64_t kGroup = 12;
@@ -43,14 +37,16 @@ KernelSums::KernelSums(const RowView& x, const RowView* y,
                        const std::int8_t* labels, int label_count, const SumOptions& options,
                        const Stream& stream)
     : stream_(stream),
-      rows_(x, y, options.normalise, stream),
+      rows_(RowSource(x, options.x_on_host, stream),
+            y ? RowSource(*y, options.y_on_host, stream) : RowSource{}, options.normalise,
+            options.memory, stream),
       kernels_(std::move(kernels)),
       subsets_(subsets),
       given_labels_(labels),
       label_count_(labels ? label_count : 0),
       options_(options),
       float64_(options.float64 || x.dtype == DType::float64 || (y && y->dtype == DType::float64)) {
-  FASTGEN_CHECK(!kernels_.empty() && subsets.count >= 1);
+  FASTGEN_CHECK(!kernels_.empty() && subsets.count >= 1 && (!y || y->n >= 1));
   FASTGEN_CHECK(!labels || (!subsets.x && y && options.within));
   FASTGEN_CHECK(0 <= options.share_index && options.share_index < options.share_count);
   options_.within = options.within || !y;
@@ -170,6 +166,7 @@ SlotRows KernelSums::slot_rows() const {
   const std::int64_t of_subset = slots_ / subsets_.count;
   return {{rows_.view(0), two ? rows_.view(1) : SumSet{}},
           row_.data(),
+          places(),
           of_subset,
           two ? walk_.part_begin(0, 1) : of_subset};
 }
@@ -215,37 +212,6 @@ void KernelSums::upload_labels() {
     std::copy_n(from + n, m, labels.data() + l * stride_ + walk_.part_begin(0, 1));
   }
   labels_ = uploaded(labels, stream_, "labels");
-}
-
-// Divides slots into blocks and windows, as large ones as memory allows.
-void KernelSums::divide() {
-  const std::int64_t features = float64_ ? kSliceFeatures<double> : kSliceFeatures<float>;
-  const std::int64_t row_bytes = blocks_for(rows_.rows(0).d, features) * kSumSliceBytes;
-  const std::int64_t budget = options_.memory > 0
-                                  ? options_.memory / 2
-                                  : std::min(kWindowBytes, free_memory(stream_.device()) / 4);
-  std::int64_t window =
-      std::min(kWindowBlocks, std::max<std::int64_t>(1, budget / (kSumTile * row_bytes)));
-  for (;; window /= 2) {
-    walk_.divide(kSumTile, window);
-    const std::int64_t bytes = (walk_.window() + 1) * kSumTile * row_bytes;
-    try {
-      packed_[0] = DeviceBuffer<unsigned char>(bytes, stream_, "packed rows");
-      if (walk_.windows_meet()) {
-        packed_[1] = DeviceBuffer<unsigned char>(bytes, stream_, "packed rows");
-      }
-      break;
-    } catch (const OutOfMemory&) {
-      for (DeviceBuffer<unsigned char>& packed : packed_) packed = DeviceBuffer<unsigned char>();
-      if (window == 1) throw;
-    }
-  }
-  std::vector<SumBlock> blocks;
-  for (const SumWalk::Block& block : walk_.blocks()) {
-    blocks.push_back(
-        {block.begin, block.count, block.set, static_cast<std::int32_t>(block.subset)});
-  }
-  blocks_ = uploaded(blocks, stream_, "blocks of rows");
 }
 
 TileOfList KernelSums::tile_of(const SumWalk::Pair& pair) const {
@@ -323,8 +289,14 @@ void KernelSums::pack() {
     while (end < packing.size() && packing[end].place == place) ++end;
     const std::int64_t begin = blocks[packing[first].block].begin;
     const SumWalk::Block& last = blocks[packing[end - 1].block];
-    pack_slots<Real>(slot_rows(), rows_.centre(), begin, last.begin + last.count - begin,
+    load(place, packing[first].block, packing[end - 1].block + 1);
+    SlotRows slots = slot_rows();
+    for (int s = 0; s < rows_.sets(); ++s) slots.sets[s].rows = loaded(place, s);
+    pack_slots<Real>(slots, rows_.centre(), begin, last.begin + last.count - begin,
                      packed_[place].data(), stream_);
+    if (!looks()) {
+      for (std::unique_ptr<Rows>& rows : loaded_[place]) rows.reset();
+    }
     if (own_products) {
       const TileList list = tile_list(place, place, square_tiles_.data() + first,
                                       static_cast<std::int64_t>(end - first));
@@ -349,10 +321,12 @@ void KernelSums::multiply(std::int64_t first, std::int64_t count) {
   task.own_product = n.own_product.data();
   task.along = n.along.data();
   for (int s = 0; s < rows_.sets(); ++s) {
-    task.rows[s] = rows_.rows(s);
+    task.rows[0][s] = loaded(walk_.row_place(), s);
+    task.rows[1][s] = loaded(walk_.column_place(), s);
     task.factor[s] = rows_.view(s).factor;
   }
   task.row = row_.data();
+  task.place = places();
   task.labels = labels_.data();
   task.label_count = label_count_;
   Limb* totals = totals_.data();

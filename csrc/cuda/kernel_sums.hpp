@@ -3,16 +3,20 @@
 //
 // Rows are packed by windows of at most a gigabyte, of which two are on the device at a time; tiles of one
 // window against another follow, in batches that the host waits for. What is kept per row does not depend
-// on the features.
+// on the features. Rows of the host are uploaded part by part for what is found of each, and window by
+// window to be packed; they stay beside the packed ones where kernels look at close pairs.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "common/resolved_kernels.hpp"
 #include "common/rows.hpp"
 #include "common/sum_terms.hpp"
 #include "common/sum_walk.hpp"
+#include "cuda/row_source.hpp"
+#include "cuda/rows.hpp"
 #include "cuda/runtime.hpp"
 #include "cuda/split_rows.hpp"
 #include "cuda/sum_rows.hpp"
@@ -26,12 +30,13 @@ struct SumOptions {
   bool float64;    // float64 products whatever the rows are
   // A share of the tiles, where several devices divide a problem: limbs() of all shares are to be added.
   int share_index = 0, share_count = 1;
-  std::int64_t memory = 0;  // bytes of packed rows; 0: chosen
+  std::int64_t memory = 0;  // bytes of packed rows, and of those from the host; 0: chosen
+  bool x_on_host = false, y_on_host = false;
 };
 
 class KernelSums {
  public:
-  // `x` and `y` are in the memory of the stream's device; `y` may be null: x against itself. `labels`
+  // `x` and `y` are in the memory of the stream's device, but for what the options say; `y` may be null: x against itself. `labels`
   // [label_count, n + m] of +-1, or null; they need one subset. Labels and indices are on the host. All
   // must outlive the engine.
   KernelSums(const RowView& x, const RowView* y, std::vector<std::vector<KernelTerm>> kernels,
@@ -79,8 +84,16 @@ class KernelSums {
   template <class Real>
   void allocate_numbers();
   void divide();
+  void find_places();
   void upload_kernels();
   void upload_labels();
+  bool streamed() const { return rows_.source(0).on_host() || rows_.source(1).on_host(); }
+  bool looks() const;
+  std::int64_t row_in(const SumWalk::Block& block, std::int64_t slot) const;
+  void load(int place, std::int64_t first_block, std::int64_t end_block);
+  // What a window has of a set's rows: all of them where they are on the device.
+  RowView loaded(int place, int set) const;
+  const std::int32_t* places() const { return streamed() ? place_.data() : row_.data(); }
   SlotRows slot_rows() const;
   bool next_stage();
   template <class Real>
@@ -109,7 +122,8 @@ class KernelSums {
   std::int64_t slots_ = 0, stride_ = 0;  // slots, and items of what is by slot
   Places places_{};
 
-  DeviceBuffer<std::int32_t> row_;  // by slot
+  DeviceBuffer<std::int32_t> row_;    // by slot
+  DeviceBuffer<std::int32_t> place_;  // by slot, with rows of the host: where a window has the row
   DeviceBuffer<SumBlock> blocks_;
   DeviceBuffer<SumTerm> term_table_;
   DeviceBuffer<SumKernel> kernel_table_;
@@ -119,6 +133,7 @@ class KernelSums {
   Numbers<float> numbers_float_;
   Numbers<double> numbers_double_;
   DeviceBuffer<unsigned char> packed_[2];          // windows of blocks
+  std::unique_ptr<Rows> loaded_[2][2];             // rows of the host of those windows, by set
   DeviceBuffer<TileOfList> tiles_, square_tiles_;  // of this stage
   std::int64_t stages_ = 0, next_tile_ = 0;
   double rate_ = 0;  // tiles per second, once known

@@ -41,9 +41,9 @@ struct PackTask {
 // kFeatures lanes of a warp have a slice at a time.
 template <class Real, class Item>
 __device__ __forceinline__ void pack_row(const PackTask<Real>& task, const SumSet& set,
-                                         std::int64_t row, unsigned char* out) {
+                                         std::int64_t row, std::int64_t place, unsigned char* out) {
   constexpr int kFeatures = static_cast<int>(kSliceFeatures<Real>), kSlices = 32 / kFeatures;
-  const Item* x = items_of<Item>(set.rows, row);
+  const Item* x = items_of<Item>(set.rows, place);
   const int lane = static_cast<int>(threadIdx.x % 32);
   const double factor = set.factor[row];
   double spread = static_cast<double>(set.spread[row]);
@@ -74,12 +74,13 @@ __global__ void __launch_bounds__(kThreads) pack_kernel(PackTask<Real> task) {
     return;
   }
   const SumSet& set = set_of(task.slots, slot);
+  const std::int64_t source = task.slots.place[slot];
   if (set.rows.dtype == DType::float32) {
-    pack_row<Real, float>(task, set, row, out);
+    pack_row<Real, float>(task, set, row, source, out);
   } else if (set.rows.dtype == DType::float16) {
-    pack_row<Real, __half>(task, set, row, out);
+    pack_row<Real, __half>(task, set, row, source, out);
   } else {
-    pack_row<Real, double>(task, set, row, out);
+    pack_row<Real, double>(task, set, row, source, out);
   }
 }
 

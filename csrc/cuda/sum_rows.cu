@@ -14,9 +14,12 @@ namespace fastgen::cuda {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-// Columns are added up by blocks of rows that n alone decides, then block by block.
+// Columns are added up by blocks of rows that n alone decides, then block by block; parts of rows from the host have
+// whole blocks.
 constexpr std::int64_t kMaxBlocks = 512, kMinBlockRows = 128;
 constexpr std::int64_t kScratchBytes = std::int64_t{64} << 20;
+// Parts of rows from the host: an upload of so many takes 10 ms, far longer than to start it (an estimate).
+constexpr std::int64_t kPartBytes = std::int64_t{256} << 20;
 constexpr unsigned kAll = 0xffffffffu;
 
 __device__ __forceinline__ int lane_of() { return static_cast<int>(threadIdx.x % 32); }
@@ -66,6 +69,7 @@ struct ColumnTask {
   RowView rows;
   std::int64_t block_rows, blocks, first, columns;  // columns [first, first + columns)
   double* by_block;                                 // [3][blocks][columns]: sums, minima, maxima
+  bool more;                                        // `out` has what rows before these give
   double* out;                                      // [3][d]
 };
 
@@ -95,14 +99,20 @@ __global__ void __launch_bounds__(kThreads) add_blocks_kernel(ColumnTask task) {
   const std::int64_t column = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (column >= task.columns) return;
   const std::int64_t plane = task.blocks * task.columns;
+  double* to = task.out + task.first + column;
   double sum = 0, low = 0, high = 0;
+  if (task.more) {
+    sum = to[0];
+    low = to[task.rows.d];
+    high = to[2 * task.rows.d];
+  }
   for (std::int64_t block = 0; block < task.blocks; ++block) {
     const double* from = task.by_block + block * task.columns + column;
     sum = __dadd_rn(sum, from[0]);
-    low = block == 0 || from[plane] < low ? from[plane] : low;
-    high = block == 0 || from[2 * plane] > high ? from[2 * plane] : high;
+    const bool first = block == 0 && !task.more;
+    low = first || from[plane] < low ? from[plane] : low;
+    high = first || from[2 * plane] > high ? from[2 * plane] : high;
   }
-  double* to = task.out + task.first + column;
   to[0] = sum;
   to[task.rows.d] = low;
   to[2 * task.rows.d] = high;
@@ -163,48 +173,68 @@ __global__ void __launch_bounds__(kThreads) numbers_kernel(NumberTask task) {
   }
 }
 
+// Calls f(part, begin) for all rows, `step` of them or a multiple at a time.
+template <class Function>
+void each_part(RowSource& source, std::int64_t bytes, std::int64_t step, Function f) {
+  const std::int64_t n = source.view().n, rows = source.part_rows(bytes, step);
+  for (std::int64_t begin = 0; begin < n; begin += rows) {
+    f(source.part(begin, std::min(n, begin + rows)), begin);
+  }
+  source.drop();
+}
+
 // Sums, minima and maxima of a set's columns, [3][d].
-std::vector<double> column_numbers(const RowView& rows, const Stream& stream) {
+std::vector<double> column_numbers(RowSource& source, std::int64_t bytes, const Stream& stream) {
+  const std::int64_t n = source.view().n, d = source.view().d;
   ColumnTask task{};
-  task.rows = rows;
-  task.block_rows = std::max(kMinBlockRows, blocks_for(rows.n, kMaxBlocks));
-  task.blocks = blocks_for(rows.n, task.block_rows);
+  task.block_rows = std::max(kMinBlockRows, blocks_for(n, kMaxBlocks));
+  const std::int64_t blocks = blocks_for(source.part_rows(bytes, task.block_rows), task.block_rows);
   const std::int64_t span =
-      std::min(rows.d, std::max<std::int64_t>(32, kScratchBytes / (24 * task.blocks) / 32 * 32));
-  const DeviceBuffer<double> by_block(3 * task.blocks * span, stream, "sums of columns");
-  const DeviceBuffer<double> out(3 * rows.d, stream, "sums of columns");
+      std::min(d, std::max<std::int64_t>(32, kScratchBytes / (24 * blocks) / 32 * 32));
+  const DeviceBuffer<double> by_block(3 * blocks * span, stream, "sums of columns");
+  const DeviceBuffer<double> out(3 * d, stream, "sums of columns");
   task.by_block = by_block.data();
   task.out = out.data();
-  for (task.first = 0; task.first < rows.d; task.first += span) {
-    task.columns = std::min(span, rows.d - task.first);
-    const std::int64_t warps = task.blocks * blocks_for(task.columns, 32);
-    with_item(rows.dtype, [&](const auto* item) {
-      using Item = std::remove_const_t<std::remove_pointer_t<decltype(item)>>;
-      launch("sum_columns", columns_kernel<Item>, blocks_for(warps, kWarps), kThreads, 0, stream,
-             task);
-    });
-    launch("add_blocks", add_blocks_kernel, blocks_for(task.columns, kThreads), kThreads, 0, stream,
-           task);
-  }
+  each_part(source, bytes, task.block_rows, [&](const RowView& rows, std::int64_t begin) {
+    task.rows = rows;
+    task.blocks = blocks_for(rows.n, task.block_rows);
+    task.more = begin > 0;
+    for (task.first = 0; task.first < d; task.first += span) {
+      task.columns = std::min(span, d - task.first);
+      const std::int64_t warps = task.blocks * blocks_for(task.columns, 32);
+      with_item(rows.dtype, [&](const auto* item) {
+        using Item = std::remove_const_t<std::remove_pointer_t<decltype(item)>>;
+        launch("sum_columns", columns_kernel<Item>, blocks_for(warps, kWarps), kThreads, 0, stream,
+               task);
+      });
+      launch("add_blocks", add_blocks_kernel, blocks_for(task.columns, kThreads), kThreads, 0,
+             stream, task);
+    }
+  });
   return downloaded(out, stream);
 }
 
 }  // namespace
 
-SumRows::SumRows(const RowView& x, const RowView* y, bool normalise, const Stream& stream)
-    : rows_{x, y ? *y : RowView{}}, sets_(y ? 2 : 1), normalise_(normalise), stream_(stream) {
-  FASTGEN_CHECK(x.n >= 1 && x.d >= 1);
-  FASTGEN_CHECK(!y || (y->n >= 1 && y->d == x.d));
+SumRows::SumRows(const RowSource& x, const RowSource& y, bool normalise, std::int64_t memory,
+                 const Stream& stream)
+    : sources_{x, y},
+      sets_(y.view().n > 0 ? 2 : 1),
+      normalise_(normalise),
+      part_bytes_(memory > 0 ? std::min(memory, kPartBytes) : kPartBytes),
+      stream_(stream) {
+  FASTGEN_CHECK(rows(0).n >= 1 && rows(0).d >= 1);
+  FASTGEN_CHECK(sets_ == 1 || rows(1).d == rows(0).d);
 }
 
 SumSet SumRows::view(int set) const {
-  return {rows_[set], factor_[set].data(), spread_[set].data(), square_[set].data(),
+  return {rows(set), factor_[set].data(), spread_[set].data(), square_[set].data(),
           along_[set].data()};
 }
 
 bool SumRows::find() {
   for (int s = 0; s < sets_; ++s) {
-    const std::int64_t n = rows_[s].n;
+    const std::int64_t n = rows(s).n;
     factor_[s] = DeviceBuffer<double>(n, stream_, "numbers of rows");
     square_[s] = DeviceBuffer<double>(n, stream_, "numbers of rows");
     along_[s] = DeviceBuffer<double>(n, stream_, "numbers of rows");
@@ -212,7 +242,7 @@ bool SumRows::find() {
   }
   if (normalise_) {
     // Unit vectors need no centre: float32 holds their squared distances to 2^-22.
-    mean_.assign(static_cast<std::size_t>(rows_[0].d), 0.0);
+    mean_.assign(static_cast<std::size_t>(rows(0).d), 0.0);
     data_.unit = 1.0;
     if (!find_norms()) return false;
   } else {
@@ -224,11 +254,14 @@ bool SumRows::find() {
 
 bool SumRows::find_norms() {
   for (int s = 0; s < sets_; ++s) {
-    with_item(rows_[s].dtype, [&](const auto* item) {
-      using Item = std::remove_const_t<std::remove_pointer_t<decltype(item)>>;
-      launch("row_norms", norms_kernel<Item>, blocks_for(rows_[s].n, kWarps), kThreads, 0, stream_,
-             rows_[s], factor_[s].data());
-    });
+    each_part(sources_[s], part_bytes_, kMinBlockRows,
+              [&](const RowView& part, std::int64_t begin) {
+                with_item(part.dtype, [&](const auto* item) {
+                  using Item = std::remove_const_t<std::remove_pointer_t<decltype(item)>>;
+                  launch("row_norms", norms_kernel<Item>, blocks_for(part.n, kWarps), kThreads, 0,
+                         stream_, part, factor_[s].data() + begin);
+                });
+              });
     const std::vector<double> factor = downloaded(factor_[s], stream_);
     const auto zero = std::find(factor.begin(), factor.end(), 0.0);
     if (zero != factor.end()) zero_row_[s] = zero - factor.begin();
@@ -239,27 +272,27 @@ bool SumRows::find_norms() {
 
 // The mean of both sets, and a power of two that brings every |z| below 1.
 void SumRows::find_centre() {
-  const std::size_t d = static_cast<std::size_t>(rows_[0].d);
+  const std::size_t d = static_cast<std::size_t>(rows(0).d);
   std::vector<double> sums[2];
   std::vector<double> low(d, std::numeric_limits<double>::infinity());
   std::vector<double> high(d, -std::numeric_limits<double>::infinity());
-  double rows = 0;
+  double count = 0;
   for (int s = 0; s < sets_; ++s) {
-    const std::vector<double> columns = column_numbers(rows_[s], stream_);
+    const std::vector<double> columns = column_numbers(sources_[s], part_bytes_, stream_);
     sums[s].assign(columns.begin(), columns.begin() + static_cast<std::ptrdiff_t>(d));
     for (std::size_t i = 0; i < d; ++i) {
       low[i] = std::min(low[i], columns[d + i]);
       high[i] = std::max(high[i], columns[2 * d + i]);
     }
-    rows += static_cast<double>(rows_[s].n);
+    count += static_cast<double>(rows(s).n);
   }
-  SumCentre centre = fastgen::find_centre(sums, sets_, low, high, rows, 0);
+  SumCentre centre = fastgen::find_centre(sums, sets_, low, high, count, 0);
   mean_ = std::move(centre.mean);
   data_.unit = centre.unit;
   out_of_range_ = centre.float64;
   for (int s = 0; s < sets_; ++s) {
-    launch("fill", fill_kernel, blocks_for(rows_[s].n, kThreads), kThreads, 0, stream_,
-           factor_[s].data(), rows_[s].n, data_.unit);
+    launch("fill", fill_kernel, blocks_for(rows(s).n, kThreads), kThreads, 0, stream_,
+           factor_[s].data(), rows(s).n, data_.unit);
   }
 }
 
@@ -272,15 +305,22 @@ void SumRows::find_numbers() {
   }
   centre_ = uploaded(centre, stream_, "the centre");
   data_.mean_square = 0;
-  double rows = 0;
+  double count = 0;
   for (int s = 0; s < sets_; ++s) {
-    const NumberTask task{rows_[s],          factor_[s].data(), centre_.data(),
-                          spread_[s].data(), square_[s].data(), along_[s].data()};
-    with_item(rows_[s].dtype, [&](const auto* item) {
-      using Item = std::remove_const_t<std::remove_pointer_t<decltype(item)>>;
-      launch("row_numbers", numbers_kernel<Item>, blocks_for(rows_[s].n, kWarps), kThreads, 0,
-             stream_, task);
-    });
+    each_part(sources_[s], part_bytes_, kMinBlockRows,
+              [&](const RowView& part, std::int64_t begin) {
+                const NumberTask task{part,
+                                      factor_[s].data() + begin,
+                                      centre_.data(),
+                                      spread_[s].data() + begin,
+                                      square_[s].data() + begin,
+                                      along_[s].data() + begin};
+                with_item(part.dtype, [&](const auto* item) {
+                  using Item = std::remove_const_t<std::remove_pointer_t<decltype(item)>>;
+                  launch("row_numbers", numbers_kernel<Item>, blocks_for(part.n, kWarps), kThreads,
+                         0, stream_, task);
+                });
+              });
     const std::vector<double> squares = downloaded(square_[s], stream_);
     host_along_[s] = downloaded(along_[s], stream_);
     double sum = 0;
@@ -290,9 +330,9 @@ void SumRows::find_numbers() {
       data_.peak_along[s] = std::max(data_.peak_along[s], std::fabs(host_along_[s][i]));
     }
     data_.mean_square += sum;
-    rows += static_cast<double>(rows_[s].n);
+    count += static_cast<double>(rows(s).n);
   }
-  data_.mean_square /= rows;
+  data_.mean_square /= count;
 }
 
 }  // namespace fastgen::cuda

@@ -1,5 +1,5 @@
 // Both sets of the sum engine in its own units: z = x factor - centre for every row, with the numbers per row
-// that kernels need, on the device. Rows stay where they are; all arithmetic is in float64.
+// that kernels need, on the device. Rows stay where they are, those of the host are uploaded part by part; all arithmetic is in float64.
 #pragma once
 
 #include <cstdint>
@@ -7,13 +7,14 @@
 
 #include "common/rows.hpp"
 #include "common/sum_terms.hpp"
+#include "cuda/row_source.hpp"
 #include "cuda/runtime.hpp"
 
 namespace fastgen::cuda {
 
 // One set on the device; by row.
 struct SumSet {
-  RowView rows;
+  RowView rows;  // perhaps on the host
   const double* factor;
   const float* spread;   // in [1, 2), decided by the row: split_rows.hpp says what for
   const double* square;  // |z|^2
@@ -22,14 +23,17 @@ struct SumSet {
 
 class SumRows {
  public:
-  // `y` may be null. `normalise`: rows are divided by their norm, and not centred.
-  SumRows(const RowView& x, const RowView* y, bool normalise, const Stream& stream);
+  // `y` may be without rows. `normalise`: rows are divided by their norm, and not centred. `memory`: bytes that
+  // parts of rows from the host may take; 0: chosen.
+  SumRows(const RowSource& x, const RowSource& y, bool normalise, std::int64_t memory,
+          const Stream& stream);
 
   // Finds everything: three passes over the rows, bound by memory. False: a row cannot be normalised.
   bool find();
 
   int sets() const { return sets_; }
-  const RowView& rows(int set) const { return rows_[set]; }
+  const RowSource& source(int set) const { return sources_[set]; }
+  const RowView& rows(int set) const { return sources_[set].view(); }
   SumSet view(int set) const;
   const double* centre() const { return centre_.data(); }  // [d], on the device
   const SumData& data() const { return data_; }
@@ -45,9 +49,10 @@ class SumRows {
   void find_centre();
   void find_numbers();
 
-  RowView rows_[2];
+  RowSource sources_[2];
   int sets_;
   bool normalise_, out_of_range_ = false;
+  std::int64_t part_bytes_;
   Stream stream_;
   std::int64_t zero_row_[2] = {-1, -1};
   SumData data_{};

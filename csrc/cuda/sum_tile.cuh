@@ -55,10 +55,10 @@ template <class Real>
 __device__ __forceinline__ double near_square(const SumTask<Real>& task, int set, std::int64_t slot,
                                               int other, std::int64_t other_slot) {
   const std::int64_t i = task.row[slot], j = task.row[other_slot];
-  const RowView& x = task.rows[set];
-  const RowView& y = task.rows[other];
-  const unsigned char* from = x.data + i * x.row_stride;
-  const unsigned char* to = y.data + j * y.row_stride;
+  const RowView& x = task.rows[0][set];
+  const RowView& y = task.rows[1][other];
+  const unsigned char* from = x.data + task.place[slot] * x.row_stride;
+  const unsigned char* to = y.data + task.place[other_slot] * y.row_stride;
   const double f = task.factor[set][i], g = task.factor[other][j];
   double sum = 0;
 #pragma unroll 1

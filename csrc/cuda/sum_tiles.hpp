@@ -50,9 +50,10 @@ struct SumTask {
   // By slot: what products are multiplied with; |z|^2, and as the products have it; z . centre.
   const Real *unspread, *square, *own_product, *along;
   // The rows themselves, for close pairs.
-  RowView rows[2];
+  RowView rows[2][2];  // of the window of rows and of that of columns, by set
   const double* factor[2];
-  const std::int32_t* row;  // by slot
+  const std::int32_t* row;    // by slot
+  const std::int32_t* place;  // by slot: the row's among those of `rows`
   // +-1 labels [labels, slots]; with any, a launch has one kernel.
   const std::int8_t* labels;
   int label_count;

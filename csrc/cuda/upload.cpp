@@ -11,6 +11,7 @@
 #include <exception>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "common/check.hpp"
@@ -20,8 +21,16 @@ namespace {
 
 std::int64_t row_bytes(const RowView& rows) { return rows.d * item_size(rows.dtype); }
 
-void gather(const RowView& rows, std::int64_t begin, std::int64_t end, unsigned char* to) {
+// Rows [begin, end), or those that `picked` has there.
+void gather(const RowView& rows, const std::int32_t* picked, std::int64_t begin, std::int64_t end,
+            unsigned char* to) {
   const auto size = static_cast<std::size_t>(row_bytes(rows));
+  if (picked) {
+    for (std::int64_t i = begin; i < end; ++i, to += size) {
+      std::memcpy(to, rows.row(picked[i]), size);
+    }
+    return;
+  }
   if (rows.row_stride == row_bytes(rows)) {
     std::memcpy(to, rows.row(begin), size * static_cast<std::size_t>(end - begin));
     return;
@@ -42,14 +51,15 @@ std::int64_t most_threads() {
 }
 
 // `gather` by several threads, which have ended on return.
-void gather_together(const RowView& rows, std::int64_t begin, std::int64_t end, unsigned char* to) {
+void gather_together(const RowView& rows, const std::int32_t* picked, std::int64_t begin,
+                     std::int64_t end, unsigned char* to) {
   const std::int64_t count = end - begin,
                      parts = std::max<std::int64_t>(
                          1,
                          std::min({most_threads(), count, count * row_bytes(rows) / kThreadBytes}));
   const auto part = [&](std::int64_t index) {
     const std::int64_t first = count * index / parts, last = count * (index + 1) / parts;
-    gather(rows, begin + first, begin + last, to + first * row_bytes(rows));
+    gather(rows, picked, begin + first, begin + last, to + first * row_bytes(rows));
   };
   std::vector<std::thread> others;
   others.reserve(static_cast<std::size_t>(parts));
@@ -66,13 +76,27 @@ void gather_together(const RowView& rows, std::int64_t begin, std::int64_t end, 
 }  // namespace
 
 Upload::Upload(const RowView& host, const Stream& stream, const Stream& copies)
-    : host_(host), copies_(copies), rows_(host.n, host.d, host.dtype, stream) {
-  FASTGEN_CHECK(host.n > 0 && host.d > 0 && stream.device() == copies.device());
-  step_ = std::min(host.n, std::max<std::int64_t>(1, kPinnedBytes / row_bytes(host)));
-  const int pieces = host.n > step_ ? 2 : 1;
+    : host_(host), copies_(copies), rows_(host.n, host.d, host.dtype, stream), count_(host.n) {
+  begin(stream);
+}
+
+Upload::Upload(const RowView& host, std::vector<std::int32_t> picked, const Stream& stream,
+               const Stream& copies)
+    : host_(host),
+      picked_(std::move(picked)),
+      copies_(copies),
+      rows_(static_cast<std::int64_t>(picked_.size()), host.d, host.dtype, stream),
+      count_(static_cast<std::int64_t>(picked_.size())) {
+  begin(stream);
+}
+
+void Upload::begin(const Stream& stream) {
+  FASTGEN_CHECK(count_ > 0 && host_.d > 0 && stream.device() == copies_.device());
+  step_ = std::min(count_, std::max<std::int64_t>(1, kPinnedBytes / row_bytes(host_)));
+  const int pieces = count_ > step_ ? 2 : 1;
   for (int i = 0; i < pieces; ++i) {
     const CurrentDevice current(stream.device());
-    buffers_[i] = std::make_unique<Buffer>(step_ * row_bytes(host), stream.device());
+    buffers_[i] = std::make_unique<Buffer>(step_ * row_bytes(host_), stream.device());
   }
   wait_for(copies_, stream);  // which the memory belongs to from here on
 }
@@ -88,11 +112,12 @@ Upload::~Upload() {
 double Upload::advance(double seconds) {
   using Clock = std::chrono::steady_clock;
   const auto deadline = Clock::now() + std::chrono::duration<double>(seconds);
-  while (next_ < host_.n) {
+  while (next_ < count_) {
     Buffer& buffer = *buffers_[turn_];
     buffer.copied.synchronize();
-    const std::int64_t end = std::min(host_.n, next_ + step_);
-    gather_together(host_, next_, end, buffer.memory.data());
+    const std::int64_t end = std::min(count_, next_ + step_);
+    gather_together(host_, picked_.empty() ? nullptr : picked_.data(), next_, end,
+                    buffer.memory.data());
     {
       const CurrentDevice current(copies_.device());
       check(cudaMemcpyAsync(rows_.data() + next_ * row_bytes(host_), buffer.memory.data(),
@@ -103,8 +128,8 @@ double Upload::advance(double seconds) {
     buffer.copied.record(copies_);
     next_ = end;
     if (buffers_[1]) turn_ = 1 - turn_;
-    if (next_ < host_.n && Clock::now() >= deadline) {
-      return static_cast<double>(next_) / static_cast<double>(host_.n);
+    if (next_ < count_ && Clock::now() >= deadline) {
+      return static_cast<double>(next_) / static_cast<double>(count_);
     }
   }
   if (!done_) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "common/rows.hpp"
 #include "cuda/events.hpp"
@@ -16,6 +17,9 @@ class Upload {
   // `host` rows have any stride and must outlive this object. The rows are made for `stream`; the copies
   // run on `copies`, which may be the same.
   Upload(const RowView& host, const Stream& stream, const Stream& copies);
+  // Of some rows, in the order of these indices.
+  Upload(const RowView& host, std::vector<std::int32_t> picked, const Stream& stream,
+         const Stream& copies);
   ~Upload();
 
   // Works for about `seconds`; the fraction done, 1 when the host's rows are not needed any more.
@@ -29,10 +33,14 @@ class Upload {
     Buffer(std::int64_t bytes, int device) : memory(bytes), copied(device) {}
   };
 
+  void begin(const Stream& stream);
+
   RowView host_;
+  std::vector<std::int32_t> picked_;  // empty: all rows
   Stream copies_;
   Rows rows_;
-  std::int64_t step_ = 0;  // rows of a piece
+  std::int64_t count_;     // rows to be copied
+  std::int64_t step_ = 0;  // of a piece
   std::int64_t next_ = 0;
   int turn_ = 0;
   bool done_ = false;

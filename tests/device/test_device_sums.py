@@ -7,6 +7,7 @@ truncate where the CPU rounds: `WIDER` is what that may add.
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import families
@@ -17,8 +18,9 @@ from sum_errors import Sample, SumErrors
 from test_sums_accuracy import Case, biased_in_float64, kernels_of
 
 import fastgen
-from fastgen import Gaussian, Kernel, Polynomial, pairwise
+from fastgen import Gaussian, Kernel, Laplacian, Polynomial, gpu_plan, pairwise
 from fastgen import numpy_reference as reference
+from fastgen.gpu import Gpu
 
 DTYPES = ("float16", "float32", "float64")
 WIDER = 4.0
@@ -161,6 +163,94 @@ def test_the_same_bits_from_run_to_run_and_on_several_devices():
     first = fastgen.mmd(x, y, device="cuda")
     assert_same_bits(fastgen.mmd(x, y, device="cuda"), first)
     assert_same_bits(fastgen.mmd(x, y, device="cuda:all"), first)
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let memory= come down to a few rows, and record the sets that stay on the host."""
+    monkeypatch.setattr(gpu_plan, "FIXED_BYTES", 0)
+    monkeypatch.setattr(gpu_plan, "LEAST_ROWS", 1)
+    names: list[str] = []
+    source, handle = Gpu.source, Gpu.handle
+
+    def listen(gpu: Gpu, rows: Any, device: int) -> Any:
+        if gpu.streams(rows):
+            names.append(rows.name)
+        return source(gpu, rows, device)
+
+    def check(gpu: Gpu, rows: Any, device: int | None = None) -> Any:
+        assert not gpu.streams(rows)
+        return handle(gpu, rows, device)
+
+    monkeypatch.setattr(Gpu, "source", listen)
+    monkeypatch.setattr(Gpu, "handle", check)
+    return names
+
+
+def _wide_sets(d: int = 700) -> tuple[Array, Array]:
+    """Return sets whose rows take more than all that is kept of them."""
+    x, y = Case("relu", 200, d, "float32", 0, 110).data()
+    x[5::9] = x[0]
+    return x, y
+
+
+@pytest.mark.parametrize(("mapped", "device"), [(False, "cuda"), (True, "cuda:all")])
+def test_sets_that_do_not_fit_have_the_bits_of_those_that_do(streams, tmp_path, mapped, device):
+    x, y = _wide_sets()
+    kernels = [Polynomial(), Gaussian("median"), Laplacian(9.0)]
+    where: tuple[Any, Any] = x, y
+    if mapped:
+        where = tmp_path / "x.npy", tmp_path / "y.npy"
+        for path, rows in zip(where, (x, y), strict=True):
+            np.save(path, rows)
+    chosen: dict[str, Any] = {"subsets": 3, "subset_size": 90}
+    calls: list[tuple[Any, dict[str, Any], int]] = [
+        (lambda a, b, **how: fastgen.mmd(a, b, kernels, **how), {}, 600_000),
+        (lambda a, b, **how: fastgen.kid(real=a, fake=b, **how), {}, 500_000),
+        (lambda a, b, **how: fastgen.kid(real=a, fake=b, **how), chosen, 550_000),
+        (lambda a, b, **how: fastgen.cmmd(real=a, fake=b, **how), {}, 500_000),
+    ]
+    for call, options, budget in calls:
+        expected = call(x, y, device=device, **options)
+        assert not streams
+        assert_same_bits(call(*where, device=device, memory=budget, **options), expected)
+        assert len(streams) >= 2
+        streams.clear()
+
+
+def test_row_sums_of_sets_that_do_not_fit(streams):
+    x, y = _wide_sets()
+    for kernel in (Polynomial(), Laplacian(9.0)):
+        for other in (None, y):
+            expected = pairwise.kernel_sums(x, other, kernel, device="cuda")
+            found = pairwise.kernel_sums(x, other, kernel, device="cuda", memory=550_000)
+            assert_same_bits(found, expected)
+            assert streams
+            streams.clear()
+
+
+def test_bad_numbers_of_sets_that_do_not_fit(streams):
+    x, y = _wide_sets()
+    y[33, 4] = np.nan
+    with pytest.raises(ValueError, match=r"^mmd: expected `y`.*row 33"):
+        fastgen.mmd(x, y, device="cuda", memory=500_000)
+    y[33] = 0
+    with pytest.raises(ValueError, match=r"^cmmd: expected `fake`.*zeros in row 33"):
+        fastgen.cmmd(real=x, fake=y, device="cuda", memory=500_000)
+
+
+@pytest.mark.parametrize("kernel", [Polynomial(), Laplacian(9.0)], ids=["polynomial", "laplacian"])
+def test_a_budget_that_is_too_small_says_what_is_enough(streams, monkeypatch, kernel):
+    monkeypatch.setattr(gpu_plan, "LEAST_ROWS", 20)
+    x, y = _wide_sets(1400)  # 1.8 MB, where 0.8 are enough
+    text = r"^mmd: expected `memory` of at least \d+ bytes for this input, got 1000; "
+    with pytest.raises(ValueError, match=text) as caught:
+        fastgen.mmd(x, y, kernel, device="cuda", memory=1000)
+    enough = re.search(r'memory="(.*)" is enough', str(caught.value))
+    assert enough is not None
+    found = fastgen.mmd(x, y, kernel, device="cuda", memory=enough[1])
+    assert len(streams) == 2
+    assert_same_bits(found, fastgen.mmd(x, y, kernel, device="cuda"))
 
 
 @pytest.mark.gpu

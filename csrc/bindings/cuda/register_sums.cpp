@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/arrays.hpp"
 #include "bindings/cuda/rows.hpp"
 #include "bindings/sums.hpp"
 #include "cuda/kernel_sums.hpp"
@@ -16,24 +17,31 @@ namespace fastgen::bindings {
 
 namespace {
 
+bool on_host(const py::object& rows) { return py::isinstance<py::array>(rows); }
+
+RowView view_of(const py::object& rows) {
+  return on_host(rows) ? row_view(rows.cast<py::array>()) : rows.cast<DeviceRows&>().view();
+}
+
+// Rows are on the stream's device, or NumPy arrays.
 class DeviceSumEngine {
  public:
   DeviceSumEngine(py::object x, py::object y, const KernelTuples& kernels, py::object subsets,
                   py::object labels, bool within, bool normalise, bool float64,
-                  const std::pair<int, int>& share, std::int64_t memory)
+                  const std::pair<int, int>& share, std::int64_t memory, const cuda::Stream& stream)
       : x_(std::move(x)),
         y_(std::move(y)),
         subsets_(std::move(subsets)),
         labels_(std::move(labels)),
         kernels_(kernels.size()),
-        rows_{x_.cast<DeviceRows&>().view(),
-              y_.is_none() ? RowView{} : y_.cast<DeviceRows&>().view()},
+        rows_{view_of(x_), y_.is_none() ? RowView{} : view_of(y_)},
         sizes_(parse_subsets(subsets_, rows_[0].n, rows_[1].n)),
         engine_(rows_[0], y_.is_none() ? nullptr : &rows_[1], parse_kernels(kernels), sizes_,
                 parse_labels(labels_, rows_[0].n + rows_[1].n),
                 static_cast<int>(label_count(labels_)),
-                cuda::SumOptions{within, normalise, float64, share.first, share.second, memory},
-                x_.cast<DeviceRows&>().stream()) {}
+                cuda::SumOptions{within, normalise, float64, share.first, share.second, memory,
+                                 on_host(x_), on_host(y_)},
+                stream) {}
 
   double advance(double seconds) { return engine_.advance(seconds); }
   bool overflow() const { return engine_.overflow(); }
@@ -66,10 +74,10 @@ class DeviceSumEngine {
 void register_sums(py::module_& m) {
   py::class_<DeviceSumEngine>(m, "KernelSums", py::module_local())
       .def(py::init<py::object, py::object, const KernelTuples&, py::object, py::object, bool, bool,
-                    bool, const std::pair<int, int>&, std::int64_t>(),
+                    bool, const std::pair<int, int>&, std::int64_t, const cuda::Stream&>(),
            py::arg("x"), py::arg("y"), py::arg("kernels"), py::kw_only(), py::arg("subsets"),
            py::arg("labels"), py::arg("within"), py::arg("normalise"), py::arg("float64"),
-           py::arg("share") = std::pair<int, int>(0, 1), py::arg("memory") = 0)
+           py::arg("share") = std::pair<int, int>(0, 1), py::arg("memory") = 0, py::arg("stream"))
       .def("advance", &DeviceSumEngine::advance, py::arg("seconds"),
            py::call_guard<py::gil_scoped_release>())  // Python objects are only held, not touched
       .def("finish", &DeviceSumEngine::finish)

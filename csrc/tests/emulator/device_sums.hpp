@@ -19,6 +19,7 @@ struct DeviceRun {
   std::int64_t memory = 0;
   int shares = 1;
   bool unlike = false;  // every other share has as much memory as there is
+  bool x_on_host = false, y_on_host = false;
 };
 
 inline SumResult answers(const cuda::KernelSums& engine, const SumRun& run,
@@ -66,15 +67,18 @@ inline SumResult run_on_device(const Matrix& x, const Matrix* y, const SumRun& r
   const DeviceMatrix rows(x, stream);
   std::unique_ptr<DeviceMatrix> others;
   if (y) others = std::make_unique<DeviceMatrix>(*y, stream);
+  const RowView host_view = y ? y->view() : RowView{};
   std::vector<std::unique_ptr<cuda::KernelSums>> engines;
   std::vector<std::int64_t> total;
   int calls = 0;
   for (int share = 0; share < how.shares; ++share) {
     const std::int64_t memory = how.unlike && share % 2 ? 0 : how.memory;
     engines.push_back(std::make_unique<cuda::KernelSums>(
-        rows.view, y ? &others->view : nullptr, run.kernels, subsets,
+        how.x_on_host ? x.view() : rows.view,
+        y ? (how.y_on_host ? &host_view : &others->view) : nullptr, run.kernels, subsets,
         labels ? run.labels.data() : nullptr, labels,
-        cuda::SumOptions{run.within, run.normalise, run.float64, share, how.shares, memory},
+        cuda::SumOptions{run.within, run.normalise, run.float64, share, how.shares, memory,
+                         how.x_on_host, how.y_on_host},
         stream));
     cuda::KernelSums& engine = *engines.back();
     for (double before = 0; !engine.done(); ++calls) {

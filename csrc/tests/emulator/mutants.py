@@ -216,6 +216,21 @@ MUTANTS = [
         ("cuda/sum_tiles_float.cu",),
     ),
     Mutant(
+        "both rows of a close pair from the window of rows",
+        "cuda/sum_tile.cuh",
+        "task.rows[1][other]",
+        "task.rows[0][other]",
+        "test_streamed_sums",
+        ("cuda/sum_tiles_float.cu",),
+    ),
+    Mutant(
+        "sums of columns begin anew with every part of the rows",
+        "cuda/sum_rows.cu",
+        "task.more = begin > 0;",
+        "task.more = false;",
+        "test_streamed_sums",
+    ),
+    Mutant(
         "low limbs are not carried between stages",
         "cuda/kernel_sums.cpp",
         "if (stages_ > 0) carry();",
