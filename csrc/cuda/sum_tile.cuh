@@ -60,12 +60,13 @@ __device__ __forceinline__ double near_square(const SumTask<Real>& task, int set
   const unsigned char* from = x.data + task.place[slot] * x.row_stride;
   const unsigned char* to = y.data + task.place[other_slot] * y.row_stride;
   const double f = task.factor[set][i], g = task.factor[other][j];
+  const std::int64_t d = task.rows[0][0].d;  // of all rows
   double sum = 0;
 #pragma unroll 1
-  for (std::int64_t k = static_cast<int>(threadIdx.x) % 32; k < x.d; k += 32 * kItems) {
+  for (std::int64_t k = static_cast<int>(threadIdx.x) % 32; k < d; k += 32 * kItems) {
     double a[kItems], b[kItems];
-    load_items(from, x.dtype, k, x.d, a);
-    load_items(to, y.dtype, k, x.d, b);
+    load_items(from, x.dtype, k, d, a);
+    load_items(to, y.dtype, k, d, b);
 #pragma unroll
     for (int c = 0; c < kItems; ++c) {
       const double t = __dsub_rn(__dmul_rn(a[c], f), __dmul_rn(b[c], g));
