@@ -248,7 +248,8 @@ def _commands(build: Path) -> dict[str, list[str]]:
         at = words.index("-o")
         source = Path(entry["file"]).resolve()
         if source.is_relative_to(CSRC):
-            kept = [word for word in words[:at] if word != "-c"]
+            # A planted bug may leave a variable unused.
+            kept = [word for word in words[:at] if word not in ("-c", "-Werror")]
             found[str(source.relative_to(CSRC))] = kept
     return found
 
