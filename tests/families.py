@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -271,18 +271,19 @@ def far_apart(
     return _cast(real, dtype), _cast(fake + 1e3, dtype)
 
 
-@cache
-def _digits() -> Array:
-    from sklearn.datasets import load_digits
-
-    return load_digits().data
-
-
-def digits_twice(
+def strokes_twice(
     rng: np.random.Generator, n: int, d: int, dtype: npt.DTypeLike, m: int | None = None
 ) -> tuple[Array, Array]:
-    """Scanned digits and a copy of the same rows; the middle pixels, or the image tiled to d."""
-    pixels = _digits()[rng.choice(len(_digits()), n, replace=n > len(_digits()))]
+    """Pictures of a pen's stroke and a copy of the same rows; the middle pixels, or tiled to d.
+
+    8 x 8 pixels in 17 greys, a margin that is always 0: few values, and a singular covariance.
+    """
+    grid = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0), indexing="ij"), axis=-1)
+    start, end = rng.uniform(2, 5, (2, n, 1, 1, 2))
+    along = ((grid - start) * (end - start)).sum(-1) / ((end - start) ** 2).sum(-1)
+    nearest = start + np.clip(along, 0, 1)[..., None] * (end - start)
+    ink = 16 * np.exp(-((grid - nearest) ** 2).sum(-1))
+    pixels = np.rint(np.where(ink < 1, 0, ink)).reshape(n, 64)
     if d < pixels.shape[1]:
         left = (pixels.shape[1] - d) // 2
         pixels = pixels[:, left : left + d]
@@ -313,7 +314,7 @@ DATA_FAMILIES: dict[str, DataFamily] = {
     "clusters_1e-6": partial(clusters, 1e-6),
     "spheres": spheres,
     "far_apart": far_apart,
-    "digits_twice": digits_twice,
+    "strokes_twice": strokes_twice,
 }
 FLOAT64_FAMILIES: dict[str, DataFamily] = {"underflow": underflow}
 
@@ -377,8 +378,10 @@ def unstructured(rng: np.random.Generator, n: int, d: int) -> Array:
 
 
 def digits(rng: np.random.Generator, n: int, d: int) -> Array:
-    """The scanned digits themselves."""
-    return _digits()[:n, :d].astype(np.float32)
+    """Scanned digits themselves."""
+    from sklearn.datasets import load_digits
+
+    return load_digits().data[:n, :d].astype(np.float32)
 
 
 FEATURE_FAMILIES = (

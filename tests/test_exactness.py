@@ -172,7 +172,7 @@ LARGE = [
     Case("few_distinct", 1511, 64, "float64", 3),
     Case("near_duplicates", 1511, 64, "float32", 4),
     Case("clusters_1e-4", 1511, 64, "float32", 5),
-    Case("digits_twice", 1511, 64, "float32", 6),
+    Case("strokes_twice", 1511, 64, "float32", 6),
     Case("all_equal", 1511, 100, "float32", 7),
     Case("heavy_tailed", 2311, 3, "float32", 8),
     Case("integers", 2311, 2, "float32", 9),
@@ -370,7 +370,7 @@ def test_tie_rules_by_hand():
 
 
 def test_several_k_in_one_call():
-    real, fake = Case("digits_twice", 150, 64, "float32", 0).data()
+    real, fake = Case("strokes_twice", 150, 64, "float32", 0).data()
     ks = (5, 1, 5, 149)
     calls = [
         (fastgen.knn_radii(real, k=ks), [fastgen.knn_radii(real, k=k) for k in ks]),
@@ -389,7 +389,7 @@ def test_several_k_in_one_call():
 
 
 def test_evaluate_reports_what_the_metrics_do():
-    real, fake = Case("digits_twice", 150, 64, "float32", 0).data()
+    real, fake = Case("strokes_twice", 150, 64, "float32", 0).data()
     both = ["prdc", "precision_recall"]
     report = fastgen.evaluate(real=real, fake=fake[:100], metrics=both, k=4, ties="open")
     expected = reference.evaluate(real=real, fake=fake[:100], metrics=both, k=4, ties="open")
