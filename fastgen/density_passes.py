@@ -62,26 +62,26 @@ def make_room(
     of_pass = d, itemsize, bandwidths
     absent, others = (_absent(gpu, some, itemsize, whitened) for some in (sets, [samples]))
     needed = gpu_plan.density_bytes_needed(rows.n, samples.n, absent, *of_pass)
-    available = gpu.available(needed)
+    available = gpu.memory.available(needed)
     if needed <= available:
         return
     point_bytes = -(-(absent - others) * d * itemsize // rows.n)
     step = gpu_plan.density_points(available, samples.n, others, point_bytes, *of_pass)
     if step:
-        gpu.take_turns(step)
+        gpu.memory.take_turns(step)
         return
     block = gpu_plan.density_block_rows(d, itemsize)
     if samples.n > block:
-        gpu.keep_on_host(block)
+        gpu.memory.keep_on_host(block)
         others = _absent(gpu, [samples], itemsize, whitened, block)
         point_bytes = -(-_absent(gpu, [rows], itemsize, whitened) * d * itemsize // rows.n)
         step = gpu_plan.density_points(available, samples.n, others, point_bytes, *of_pass)
         if step:
-            gpu.take_turns(step)
+            gpu.memory.take_turns(step)
             return
     few = min(rows.n, gpu_plan.POINTS)
     least = gpu_plan.density_bytes_needed(few, samples.n, others, *of_pass)
-    gpu.require(least + few * point_bytes)
+    gpu.memory.require(least + few * point_bytes)
 
 
 def _absent(
@@ -142,7 +142,7 @@ def run(
     plan.check_density_path(gpu.function, path, samples.d)
     rows = samples if points is None else points
     dtype = np.promote_types(rows.values.dtype, samples.values.dtype)
-    parts = _parts(rows.n, len(gpu.devices), gpu.points(rows.n))
+    parts = _parts(rows.n, len(gpu.devices), gpu.memory.points(rows.n))
     alone = points is None
     blocks = density_blocks.cut(samples.n, samples.d, dtype.itemsize)
     merged = density_blocks.Merged(rows.n, len(bandwidths)) if len(blocks) > 1 else None
@@ -217,7 +217,7 @@ def _parts(n: int, devices: int, step: int) -> list[list[tuple[int, int]]]:
 
 def _handle(gpu: Gpu, rows: Rows, start: int, stop: int, device: int) -> _cuda.Rows:
     """Return consecutive rows on a GPU; no others come there where there is no room for all."""
-    if gpu.stays(rows, device):
+    if gpu.memory.stays(rows, device):
         return gpu.handle(_part(rows, start, stop, device), device)
     handle = gpu.handle(rows, device)
     return handle if stop - start == rows.n else handle.part(start, stop)

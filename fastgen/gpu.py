@@ -1,4 +1,4 @@
-"""The GPUs of one call: what is there of its sets, and the joins that run on them.
+"""The GPUs of one call: the copies of its sets there, and the joins that run on them.
 
 With one GPU an engine sees all pairs. Several GPUs have a copy of both sets each, and a share of
 the tiles; sets that fit on none are joined by blocks, dealt to the GPUs. Results are put together
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fastgen import backend, blocks, gpu_plan, library_devices, plan
+from fastgen import backend, blocks, gpu_plan, plan
 from fastgen._errors import fail
 from fastgen.arrays import LARGEST, Rows2D, fail_if_bad
-from fastgen.gpu_plan import JoinSize, SumSize
+from fastgen.gpu_memory import GpuMemory
 from fastgen.reductions import Answering, Part, Reduction
 from fastgen.sets import Rows
 from fastgen.workers import Tell, drive, side_by_side
@@ -47,8 +47,10 @@ class Gpu:
 
     Attributes
     ----------
-    function, devices, budget
+    function, devices
         As given.
+    memory : GpuMemory
+        Of all of them, and what is to be there.
     module : module
         `backend.cuda()`.
     """
@@ -64,13 +66,8 @@ class Gpu:
         self.module = backend.cuda()
         self.devices = list(devices)
         self.function = function
-        self.budget = budget
+        self.memory = GpuMemory(function, devices, budget)
         self._counters = counters
-        self._block_rows = 0  # 0: sets are on the GPUs as a whole
-        self._points = 0  # 0: as many as there are
-        self._most_rows = 0  # of sets for the density engine that are on the GPUs; 0: any
-        self._streams_sums = False  # whether sets stay on the host while kernels are summed
-        self._released = False  # whether torch and CuPy have been asked for memory
         self._streams: dict[int, _cuda.Stream] = {}
         for device in devices:
             if stream is not None and stream.device == device:
@@ -81,7 +78,7 @@ class Gpu:
     @property
     def whole(self) -> bool:
         """Whether one engine sees all pairs of a join."""
-        return len(self.devices) == 1 and not self._block_rows
+        return len(self.devices) == 1 and not self.memory.block_rows
 
     @property
     def first(self) -> int:
@@ -92,93 +89,6 @@ class Gpu:
         """Wait for everything that the call has given to its GPUs."""
         for stream in self._streams.values():
             stream.synchronize()
-
-    def available(self, wanted: int = 0) -> int:
-        """Return the bytes that the call may take of each GPU's memory.
-
-        Parameters
-        ----------
-        wanted : int, default 0
-            Bytes that would be of use: where fewer are free, torch and CuPy are made to give back
-            what they keep for later.
-
-        Returns
-        -------
-        int
-            The budget, or less where less is free; a sixteenth of that is left to others.
-        """
-        wanted = wanted if self.budget is None else min(self.budget, wanted)
-        free = min(map(self._free, self.devices))
-        if free < wanted and not self._released:
-            self._released = True
-            library_devices.release_caches(self.devices)
-            free = min(map(self._free, self.devices))
-        return free if self.budget is None else min(self.budget, free)
-
-    def make_room(self, sets: Sequence[Rows], k: int) -> None:
-        """Decide whether joins see their sets as a whole, or in blocks.
-
-        Parameters
-        ----------
-        sets : sequence of Rows
-            All that take part in the call.
-        k : int
-            Neighbours kept per row.
-
-        Raises
-        ------
-        ValueError
-            If the budget holds no blocks of useful size.
-        MemoryError
-            If the free memory does not.
-        """
-        size = self._join_size(sets, k)
-        needed = size.bytes_needed()
-        available = self.available(needed)
-        if needed <= available:
-            self._block_rows = 0
-            return
-        self._block_rows = size.block_rows(available)
-        if not self._block_rows:
-            self.require(size.least_bytes())
-
-    def make_room_for_sums(self, size: SumSize, *, require: bool = True) -> None:
-        """Decide whether sets of the host are copied for sums of kernels, or stay there.
-
-        Parameters
-        ----------
-        size : SumSize
-            Of the pass.
-        require : bool, default True
-            Whether to raise if neither is possible.
-
-        Raises
-        ------
-        ValueError
-            If the budget holds no windows of useful size.
-        MemoryError
-            If the free memory does not.
-        """
-        needed, least = size.bytes_needed(), size.least_bytes()
-        available = self.available(needed)
-        self._streams_sums = needed > available
-        if require and min(needed, least) > available:
-            self.require(least)
-
-    def streams(self, rows: Rows) -> bool:
-        """Return whether sums of kernels take a set from the host, part by part.
-
-        Parameters
-        ----------
-        rows : Rows
-            A set.
-
-        Returns
-        -------
-        bool
-            False for any set that is on a GPU.
-        """
-        return self._streams_sums and not rows.copies
 
     def source(self, rows: Rows, device: int) -> _cuda.Rows | Rows2D:
         """Return a set as sums of kernels take it.
@@ -195,7 +105,7 @@ class Gpu:
         _cuda.Rows or ndarray
             The array of the host if it stays there.
         """
-        return rows.host if self.streams(rows) else self.handle(rows, device)
+        return rows.host if self.memory.streams(rows) else self.handle(rows, device)
 
     def some(self, rows: Rows, indices: Integers) -> tuple[_cuda.Rows, Integers]:
         """Return the rows of some indices on the first GPU, perhaps among others.
@@ -214,7 +124,7 @@ class Gpu:
         places : int64 array
             Where they are in it.
         """
-        if not self.streams(rows):
+        if not self.memory.streams(rows):
             return self.handle(rows), indices
         chosen, places = np.unique(indices, return_inverse=True)
         few = np.ascontiguousarray(rows.host[chosen])
@@ -235,107 +145,13 @@ class Gpu:
         """
         return self._streams[device]
 
-    def require(self, needed: int) -> None:
-        """Raise if the memory does not hold what is needed.
-
-        Parameters
-        ----------
-        needed : int
-            Bytes.
-
-        Raises
-        ------
-        ValueError
-            If the caller's budget is smaller.
-        MemoryError
-            If a GPU has not so much free.
-        """
-        plan.require_memory(self.function, self.budget, needed)
-        if self.available(needed) >= needed:
-            return
-        device = min(self.devices, key=self._free)
-        raise MemoryError(
-            f"{self.function}: needs {needed} bytes of the memory of cuda:{device}, "
-            f"where {self._free(device)} are free"
-        )
-
-    def take_turns(self, points: int) -> None:
-        """Let passes of the density engine have fewer points than there are.
-
-        Parameters
-        ----------
-        points : int
-            How many at a time; larger sets stay on the host until then.
-        """
-        self._points = points
-
-    def keep_on_host(self, more_than: int) -> None:
-        """Let large sets for the density engine come to the GPUs by blocks.
-
-        Parameters
-        ----------
-        more_than : int
-            Rows that a set may have to be there as a whole.
-        """
-        self._most_rows = more_than
-
-    def stays(self, rows: Rows, device: int) -> bool:
-        """Return whether a set is not to be on a GPU as a whole.
-
-        Parameters
-        ----------
-        rows : Rows
-            For the density engine.
-        device : int
-            One of the GPUs.
-
-        Returns
-        -------
-        bool
-            False also where it is there already.
-        """
-        return 0 < self._most_rows < rows.n and device not in rows.copies
-
-    def points(self, n: int) -> int:
-        """Return how many points a pass of the density engine may have.
-
-        Parameters
-        ----------
-        n : int
-            How many there are.
-
-        Returns
-        -------
-        int
-            At most `n`.
-        """
-        return min(n, self._points or n)
-
-    def absent(self, sets: Sequence[Rows]) -> int:
-        """Return how many rows of some sets have to be copied to a GPU.
-
-        Parameters
-        ----------
-        sets : sequence of Rows
-            Each counts once.
-
-        Returns
-        -------
-        int
-            Rows, on the GPU that has least of them.
-        """
-        distinct = {id(rows): rows for rows in sets}.values()
-        return max(
-            sum(rows.n for rows in distinct if device not in rows.copies) for device in self.devices
-        )
-
     def check_values(self, rows: Rows) -> bool:
         """Check on a GPU that all numbers are finite and at most 2^500 in magnitude.
 
         Parameters
         ----------
         rows : Rows
-            Copied to the first GPU, if it is not to come there by blocks.
+            Copied to the first GPU, if it is to be there as a whole.
 
         Returns
         -------
@@ -347,9 +163,7 @@ class Gpu:
         ValueError
             Naming the first bad row and column.
         """
-        by_blocks = self._block_rows or self._streams_sums or self.stays(rows, self.first)
-        stays = by_blocks or self.points(rows.n) < rows.n
-        if stays and self.first not in rows.copies:
+        if not self.memory.comes_whole(rows):
             return False
         infinite, large = self.handle(rows).first_bad(LARGEST)
         fail_if_bad(self.function, rows.name, rows.values, infinite, large)
@@ -406,8 +220,8 @@ class Gpu:
             condition = f'other than "direct" beyond {gpu_plan.DIRECT_D} features'
             fail(self.function, "path", condition, f"d = {x.d}")
         name, lock = gpu_plan.join_path(path, k), Lock()
-        if self._block_rows:
-            left, right = (blocks.blocks_of(rows, self._block_rows) for rows in (x, y))
+        if size := self.memory.block_rows:
+            left, right = (blocks.blocks_of(rows, size) for rows in (x, y))
             count = min(len(self.devices), len(left))
 
             def walk(place: int, tell: Tell) -> None:
@@ -435,11 +249,6 @@ class Gpu:
             reduction.take(engine.finish(), part)
             self._count(engine.counters)
 
-    def _free(self, device: int) -> int:
-        """Return the bytes to be had of a GPU's memory, but for a sixteenth."""
-        free = int(self.module.free_memory(device))
-        return free - free // 16
-
     def _prepared(self, rows: Rows, device: int, path: str) -> _cuda.Prepared:
         self.handle(rows, device)
         return rows.prepared_on(device, path, self.module)
@@ -448,13 +257,3 @@ class Gpu:
         if self._counters is not None:
             for name, count in counters.items():
                 self._counters[name] = self._counters.get(name, 0) + count
-
-    def _join_size(self, sets: Sequence[Rows], k: int) -> JoinSize:
-        distinct = list({id(rows): rows for rows in sets}.values())
-        return JoinSize(
-            tuple(rows.n for rows in distinct),
-            self.absent(distinct),
-            distinct[0].d,
-            max(rows.values.itemsize for rows in distinct),
-            k,
-        )

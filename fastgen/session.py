@@ -160,7 +160,7 @@ class Session(Intake):
             If a GPU has not so much free.
         """
         if self.gpu is not None:
-            self.gpu.make_room(sets, k)
+            self.gpu.memory.make_room(sets, k)
             return
         n = max(rows.n for rows in sets)
         path = self.path or plan.choose_path(n, n, sets[0].d, k)

@@ -14,6 +14,7 @@ from fastgen._errors import fail
 from fastgen.backend import core
 from fastgen.estimators import KernelSums
 from fastgen.gpu import Gpu
+from fastgen.gpu_memory import GpuMemory
 from fastgen.gpu_plan import SumSize
 from fastgen.kernels import Kernel
 from fastgen.session import Rows, Session
@@ -99,8 +100,8 @@ def require_memory(
     """
     rows = sum(one.n for one in sets)
     if session.gpu is not None:
-        size = _gpu_size(session.gpu, sets, kernels, chosen or rows, labels)
-        session.gpu.make_room_for_sums(size)
+        size = _gpu_size(session.gpu.memory, sets, kernels, chosen or rows, labels)
+        session.gpu.memory.make_room_for_sums(size)
         return
     needed = plan.sum_bytes_needed(
         rows, chosen or rows, sets[0].d, kernels, labels, session.threads
@@ -119,8 +120,8 @@ def choose_places(session: Session, sets: Sequence[Rows]) -> None:
         All that take part.
     """
     if session.gpu is not None:
-        size = _gpu_size(session.gpu, sets, 1, sum(one.n for one in sets), 0)
-        session.gpu.make_room_for_sums(size, require=False)
+        size = _gpu_size(session.gpu.memory, sets, 1, sum(one.n for one in sets), 0)
+        session.gpu.memory.make_room_for_sums(size, require=False)
 
 
 def row_sums(session: Session, x: Rows, y: Rows | None, kernel: Kernel) -> Floats:
@@ -252,12 +253,14 @@ def _run(
     return engine.finish()
 
 
-def _gpu_size(gpu: Gpu, sets: Sequence[Rows], kernels: int, chosen: int, labels: int) -> SumSize:
+def _gpu_size(
+    memory: GpuMemory, sets: Sequence[Rows], kernels: int, chosen: int, labels: int
+) -> SumSize:
     return SumSize(
         sizes=tuple(one.n for one in sets),
         chosen=chosen,
-        absent=gpu.absent(sets),
-        movable=gpu.absent([one for one in sets if one.copies]),
+        absent=memory.absent(sets),
+        movable=memory.absent([one for one in sets if one.copies]),
         d=sets[0].d,
         itemsize=max(one.values.itemsize for one in sets),
         kernels=kernels,
@@ -277,10 +280,12 @@ def _on_gpus(
     """Run an engine on every GPU, each with a share of the tiles, and let the first one add up."""
     sets = [x] if y is None else [x, y]
     labels = 0 if what["labels"] is None else len(what["labels"])
-    streamed = any(map(gpu.streams, sets))
-    if gpu.budget is not None or streamed:  # what is left is for windows of rows
-        needed = _gpu_size(gpu, sets, len(terms), chosen, labels).bytes_needed(streamed=streamed)
-        left = gpu.budget if gpu.budget is not None and not streamed else gpu.available(needed)
+    memory = gpu.memory
+    streamed = any(map(memory.streams, sets))
+    if memory.budget is not None or streamed:  # what is left is for windows of rows
+        needed = _gpu_size(memory, sets, len(terms), chosen, labels).bytes_needed(streamed=streamed)
+        budget = None if streamed else memory.budget
+        left = memory.available(needed) if budget is None else budget
         what = what | {"memory": max(1, left - needed)}
     count = len(gpu.devices)
 

@@ -174,12 +174,12 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     source, handle = Gpu.source, Gpu.handle
 
     def listen(gpu: Gpu, rows: Any, device: int) -> Any:
-        if gpu.streams(rows):
+        if gpu.memory.streams(rows):
             names.append(rows.name)
         return source(gpu, rows, device)
 
     def check(gpu: Gpu, rows: Any, device: int | None = None) -> Any:
-        assert not gpu.streams(rows)
+        assert not gpu.memory.streams(rows)
         return handle(gpu, rows, device)
 
     monkeypatch.setattr(Gpu, "source", listen)
