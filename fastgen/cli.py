@@ -18,7 +18,8 @@ from fastgen._errors import BackendUnavailableError, fail
 from fastgen.arrays import Rows2D, as_rows, check_values
 from fastgen.backend import info, thread_count, version
 from fastgen.demo import demo_rows, demo_table
-from fastgen.metrics.evaluate import CV, DEFAULT, METRICS, evaluate
+from fastgen.metrics.catalogue import DEFAULT, METRICS
+from fastgen.metrics.evaluate import CV, evaluate
 from fastgen.moments import Moments
 from fastgen.progress import Progress
 from fastgen.report import (

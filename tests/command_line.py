@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from fastgen.metrics.evaluate import METRICS
+from fastgen.metrics.catalogue import METRICS
 
 N, M, D = 60, 40, 12
 TIMEOUT = 120

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast, overload
 
 import numpy as np
@@ -30,17 +30,8 @@ from fastgen.estimators import KernelSums
 from fastgen.gaussians import Places, Source
 from fastgen.kernels import Kernel
 from fastgen.library_devices import Device
-from fastgen.metrics import (
-    cmmd,
-    cross_validation,
-    frechet,
-    inception,
-    kid,
-    likelihood,
-    mmd,
-    prdc,
-    precision_recall,
-)
+from fastgen.metrics import cross_validation, frechet, inception, likelihood
+from fastgen.metrics.catalogue import FID, IS, KDE, OF_BALLS, OF_SUMS, PASSES, as_names
 from fastgen.moments import Moments
 from fastgen.namespaces import can_be_computed_with
 from fastgen.progress import ProgressLike
@@ -49,35 +40,8 @@ from fastgen.session import Rows, Session
 
 Floats = npt.NDArray[np.float64]
 
-#: Metrics of balls, which reduce the same counts.
-OF_BALLS: dict[str, Callable[[Neighbourhood], Result]] = {
-    "prdc": prdc.summarise,
-    "precision_recall": precision_recall.summarise,
-}
-
-#: Metrics of sums, each as its own function computes it by default.
-OF_SUMS: dict[str, Callable[[KernelSums], Result]] = {
-    "kid": kid.summarise,
-    "mmd": mmd.summarise,
-    "cmmd": cmmd.summarise,
-}
-
-#: The kernel of each, and whether its rows are normalised. What agrees in both shares a pass.
-PASSES: dict[str, tuple[Kernel, bool]] = {
-    "kid": (pairwise.DEFAULT_KERNEL, False),
-    "mmd": (pairwise.DEFAULT_KERNEL, False),
-    "cmmd": (cmmd.KERNEL, True),
-}
-
-#: The metric of densities, and the word for a bandwidth from cross-validation.
-KDE, CV = "kde", "cv"
-
-#: The two that look at no pairs: of normal distributions, and of a classifier's answers.
-FID, IS = "fid", "is"
-
-#: What `evaluate` knows, and what it computes unless told otherwise.
-METRICS = (FID, *OF_SUMS, *OF_BALLS, KDE, IS)
-DEFAULT = (FID, "kid", "prdc")
+#: The word for a bandwidth from cross-validation.
+CV = "cv"
 
 _SPLITS = 10  # the default of `inception_score`
 
@@ -216,7 +180,7 @@ def evaluate(
     >>> fastgen.evaluate(real=real, fake=fake, k=1).metrics["prdc"]
     PRDC(precision=0.5, recall=1.0, density=1.0, coverage=0.6666666666666666)
     """
-    names = _names(metrics)
+    names = as_names(metrics)
     of_rows = [name for name in names if name not in (FID, IS)]
     asked = _asked(device, bool(of_rows))
     with Session(
@@ -409,19 +373,3 @@ def _candidates(session: Session, bandwidth: object, real: Rows, fake: Rows) -> 
     densities.require_memory(session, real, fake, 1)
     session.progress.expect(float(real.n) * fake.n)
     return candidates
-
-
-def _names(metrics: object) -> list[str]:
-    """Check the names; repetition adds nothing."""
-    if metrics is None:
-        return list(DEFAULT)
-    condition = f"to be a sequence of {', '.join(METRICS)}"
-    if isinstance(metrics, str) or not isinstance(metrics, Sequence):
-        got = f"{type(metrics).__name__} {metrics!r}"
-        fail("evaluate", "metrics", condition, got, error=TypeError)
-    if not metrics:
-        fail("evaluate", "metrics", condition, "an empty sequence")
-    for name in metrics:
-        if not isinstance(name, str) or name not in METRICS:
-            fail("evaluate", "metrics", condition, repr(name))
-    return list(dict.fromkeys(metrics))
