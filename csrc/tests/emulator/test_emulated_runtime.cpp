@@ -1,18 +1,16 @@
-// The emulated runtime: streams run as late as they may, memory is poisoned, several devices,
-// errors; and cuda/runtime.hpp on top of it.
+// The emulated runtime: streams run as late as they may, memory is poisoned and may run out; and
+// cuda/runtime.hpp on top of it.
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "cuda/ptx.cuh"
-#include "cuda/rows.hpp"
 #include "cuda/runtime.hpp"
 #include "emulator/fiber.hpp"
 #include "tests/check.hpp"
+#include "tests/emulator/emulated_runtime.hpp"
 
 #if FASTGEN_ASAN
 #include <sanitizer/asan_interface.h>
@@ -21,44 +19,15 @@
 namespace {
 
 using namespace fastgen::cuda;
-using fastgen::test::About;
+using namespace fastgen::test;
 namespace emulator = fastgen::emulator;
 
-const char* program = "";
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-template <class Function>
-std::string error_of(Function function) {
-  try {
-    function();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
-
-__global__ void add_kernel(int* values, int count, int value) {
-  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
-    values[i] += value;
-  }
-}
 __global__ void scale_kernel(int* values, int count, int value) {
   for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
     values[i] *= value;
   }
 }
 __global__ void read_kernel(const int* from, int* to) { *to = *from; }
-
-struct Pinned {
-  explicit Pinned(int count) {
-    check(cudaHostAlloc(&data, count * sizeof(int), 0), "cudaHostAlloc");
-  }
-  ~Pinned() { cudaFreeHost(data); }
-  int* data = nullptr;
-};
 
 // ---- streams
 
@@ -333,147 +302,8 @@ void test_moving_memory() {
   CHECK_ARRAYS(downloaded(copy, stream), std::vector<int>(5, 0x01010101));
 }
 
-// ---- devices
-
-void test_devices() {
-  const std::vector<DeviceInfo> found = devices();
-  CHECK_EQUAL(found.size(), std::size_t{2});
-  CHECK(found[1].index == 1 && found[1].name == "fastgen emulator" && found[1].major >= 8);
-  CHECK_EQUAL(found[0].memory, std::int64_t{400'000'000});
-  CHECK_EQUAL(found[0].multiprocessors, multiprocessors(1));
-  CHECK_EQUAL(cudaSetDevice(2), cudaErrorInvalidDevice);
-  cudaGetLastError();
-  {
-    const CurrentDevice other(1);
-    int device = 0;
-    cudaGetDevice(&device);
-    CHECK_EQUAL(device, 1);
-  }
-  int device = 1;
-  cudaGetDevice(&device);
-  CHECK_EQUAL(device, 0);
-  CHECK_THROWS(CurrentDevice(7), CudaError);
-}
-
-void test_other_device() {
-  const Stream stream = Stream::make(1);
-  CHECK_EQUAL(stream.device(), 1);
-  DeviceBuffer<int> values = uploaded(std::vector<int>{1, 2, 3}, stream, "test");
-  launch("add_kernel", add_kernel, 1, 32, 0, stream, values.data(), 3, 10);
-  CHECK_ARRAYS(downloaded(values, stream), (std::vector<int>{11, 12, 13}));
-  // From one device to another, each side on its own stream.
-  const Stream here = Stream::make(0);
-  DeviceBuffer<int> copy(3, here, "test");
-  here.synchronize();
-  {
-    const CurrentDevice current(1);
-    CHECK_EQUAL(cudaMemcpyAsync(copy.data(), values.data(), 12, cudaMemcpyDefault, stream.handle()),
-                cudaErrorInvalidValue);
-    cudaGetLastError();
-  }
-  check(cudaMemcpyPeerAsync(copy.data(), 0, values.data(), 1, 12, stream.handle()), "");
-  stream.synchronize();
-  CHECK_ARRAYS(downloaded(copy, here), (std::vector<int>{11, 12, 13}));
-  // A kernel goes to the current device only.
-  CHECK_EQUAL(emulator::launch("raw", 1, 1, 0, stream.handle(), [] {}),
-              cudaErrorInvalidResourceHandle);
-  cudaEvent_t event;
-  check(cudaEventCreateWithFlags(&event, 0), "");
-  CHECK_EQUAL(cudaEventRecord(event, stream.handle()), cudaErrorInvalidResourceHandle);
-  check(cudaEventDestroy(event), "");
-  cudaPointerAttributes attributes;
-  check(cudaPointerGetAttributes(&attributes, values.data() + 1), "");
-  CHECK(attributes.type == cudaMemoryTypeDevice && attributes.device == 1);
-  check(cudaPointerGetAttributes(&attributes, &attributes), "");
-  CHECK(attributes.type == cudaMemoryTypeUnregistered);
-  const Pinned pinned(1);
-  check(cudaPointerGetAttributes(&attributes, pinned.data), "");
-  CHECK(attributes.type == cudaMemoryTypeHost);
-  cudaGetLastError();
-  // Memory of one device does not count on the other.
-  const DeviceMemory large(100'000'000, stream, "test");
-  CHECK(free_memory(0) - free_memory(1) > 90'000'000);
-}
-
-// Where only device 1 is used, nothing of device 0's memory is.
-void test_contexts() {
-  if (std::getenv("FASTGEN_TEST_CONTEXTS") == nullptr) {
-    const std::string command =
-        std::string("FASTGEN_TEST_CONTEXTS=1 '") + program + "' contexts > /dev/null";
-    CHECK_EQUAL(std::system(command.c_str()), 0);
-    return;
-  }
-  {
-    CHECK_EQUAL(devices().size(), std::size_t{2});
-    int host = 0;
-    CHECK_EQUAL(device_of(&host), -1);
-    CHECK(!has_context(0) && !has_context(1));
-    const Stream stream = Stream::make(1);
-    DeviceBuffer<int> values = uploaded(std::vector<int>{1, 2, 3}, stream, "test");
-    launch("add_kernel", add_kernel, 1, 32, 0, stream, values.data(), 3, 10);
-    CHECK_ARRAYS(downloaded(values, stream), (std::vector<int>{11, 12, 13}));
-    CHECK(free_memory(1) > 0 && multiprocessors(1) > 0);
-    std::thread([&] {  // for which device 0 is the current one
-      CHECK_EQUAL(device_of(values.data()), 1);
-      CHECK_EQUAL(device_of(&values), -1);
-    })
-        .join();
-  }
-  CHECK(has_context(1) && !has_context(0));
-  check(cudaSetDevice(0), "");  // somebody does use it: then it is current again afterwards
-  {
-    const Stream stream = Stream::make(1);
-  }
-  int device = -1;
-  cudaGetDevice(&device);
-  CHECK_EQUAL(device, 0);
-}
-
-void test_failing_device() {
-  const Stream bad = Stream::make(1), good = Stream::make(0);
-  CHECK(has(error_of([&] {
-              launch("huge", add_kernel, std::int64_t{1} << 31, 32, 0, good, nullptr, 0, 0);
-            }),
-            "huge: expected at most 2^31 - 1 blocks, got 2147483648"));
-  DeviceBuffer<int> values(1, bad, "test");
-  launch("add_kernel", add_kernel, 1, 32, 0, bad, values.data(), 1, 1);
-  launch(
-      "barrier_kernel",
-      +[](int) {
-        if (threadIdx.x) __syncthreads();
-      },
-      1, 32, 0, bad, 0);
-  const std::string message = error_of([&] { downloaded(values, bad); });
-  CHECK(has(message, "on device 1 (fastgen emulator): unspecified launch failure"));
-  CHECK(has(message, "kernel barrier_kernel"));
-  CHECK(has(message, "the last kernel launched there was barrier_kernel"));
-  // The other device does not mind.
-  const DeviceBuffer<int> other = uploaded(std::vector<int>{4}, good, "test");
-  CHECK_EQUAL(downloaded(other, good)[0], 4);
-  values = DeviceBuffer<int>();  // giving memory back does not throw
-  emulator::recover();
-}
-
-void test_no_driver() {
-  if (std::getenv("FASTGEN_TEST_NO_DRIVER") == nullptr) {
-    const std::string command =
-        std::string("FASTGEN_TEST_NO_DRIVER=1 FASTGEN_EMULATOR_DEVICES=0 '") + program +
-        "' no_driver > /dev/null";
-    CHECK_EQUAL(std::system(command.c_str()), 0);
-    return;
-  }
-  CHECK_EQUAL(devices().size(), std::size_t{0});
-  CHECK_EQUAL(cudaGetLastError(), cudaSuccess);
-  CHECK(has(error_of([] { Stream::make(0); }), "driver version is insufficient"));
-}
-
 void test_no_pools() {
-  if (std::getenv("FASTGEN_TEST_NO_POOLS") == nullptr) {
-    const std::string command = std::string("FASTGEN_TEST_NO_POOLS=1 FASTGEN_EMULATOR_POOLS=0 '") +
-                                program + "' no_pools > /dev/null";
-    CHECK_EQUAL(std::system(command.c_str()), 0);
-    return;
-  }
+  if (!alone("no_pools", "FASTGEN_EMULATOR_POOLS=0")) return;
   test_order_in_a_stream();
   test_moving_memory();
   test_out_of_memory();
@@ -482,30 +312,22 @@ void test_no_pools() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  program = argv[0];
-  setenv("FASTGEN_EMULATOR_DEVICES", "2", 0);
-  setenv("FASTGEN_EMULATOR_MEMORY", "400000000", 1);
-  return fastgen::test::run_tests({{"late_copies", test_late_copies},
-                                   {"pageable_access", test_pageable_access},
-                                   {"order_in_a_stream", test_order_in_a_stream},
-                                   {"events", test_events},
-                                   {"unordered_streams", test_unordered_streams},
-                                   {"legacy_stream", test_legacy_stream},
-                                   {"destroyed_stream", test_destroyed_stream},
-                                   {"asking_again", test_asking_again},
-                                   {"poison", test_poison},
+  return fastgen::test::run_runtime_tests({{"late_copies", test_late_copies},
+                                           {"pageable_access", test_pageable_access},
+                                           {"order_in_a_stream", test_order_in_a_stream},
+                                           {"events", test_events},
+                                           {"unordered_streams", test_unordered_streams},
+                                           {"legacy_stream", test_legacy_stream},
+                                           {"destroyed_stream", test_destroyed_stream},
+                                           {"asking_again", test_asking_again},
+                                           {"poison", test_poison},
 #if FASTGEN_ASAN
-                                   {"bounds", test_bounds},
+                                           {"bounds", test_bounds},
 #endif
-                                   {"use_before_allocation", test_use_before_allocation},
-                                   {"out_of_memory", test_out_of_memory},
-                                   {"pool", test_pool},
-                                   {"moving_memory", test_moving_memory},
-                                   {"devices", test_devices},
-                                   {"other_device", test_other_device},
-                                   {"contexts", test_contexts},
-                                   {"failing_device", test_failing_device},
-                                   {"no_driver", test_no_driver},
-                                   {"no_pools", test_no_pools}},
-                                  argc, argv);
+                                           {"use_before_allocation", test_use_before_allocation},
+                                           {"out_of_memory", test_out_of_memory},
+                                           {"pool", test_pool},
+                                           {"moving_memory", test_moving_memory},
+                                           {"no_pools", test_no_pools}},
+                                          argc, argv);
 }

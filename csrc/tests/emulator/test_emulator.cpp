@@ -1,5 +1,6 @@
 // The emulator itself: threads, warps, tensor cores and shared memory against plain loops, and
-// whether it reports what it should. test_emulated_runtime.cpp has streams, devices and memory.
+// whether it reports what it should. test_emulated_runtime.cpp has streams and memory,
+// test_emulated_devices.cpp several devices.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
