@@ -49,35 +49,47 @@ std::string megabytes(std::int64_t bytes) {
 struct Pools {
   std::mutex mutex;
   std::array<cudaMemPool_t, kMostDevices> pools{};
+  std::array<bool, kMostDevices> absent{};
 };
 Pools& pools() {
   static Pools& all = *new Pools;  // outlives the driver's own clean-up at exit
   return all;
 }
 
-// Null where the device has none (some virtual GPUs): then memory is taken and given back
-// synchronously.
-cudaMemPool_t pool_of(int device) {
-  Pools& all = pools();
-  const std::lock_guard<std::mutex> lock(all.mutex);
-  cudaMemPool_t& pool = all.pools.at(static_cast<std::size_t>(device));
-  if (pool) return pool;
-  int supported = 0;
-  check(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device),
-        "cudaDeviceGetAttribute");
-  if (!supported) return nullptr;
+// A pool that has given memory and taken it back.
+cudaError_t make_pool(cudaMemPool_t* pool, int device) {
   cudaMemPoolProps properties = {};
   properties.allocType = cudaMemAllocationTypePinned;
   properties.handleTypes = cudaMemHandleTypeNone;
   properties.location.type = cudaMemLocationTypeDevice;
   properties.location.id = device;
-  cudaMemPool_t made = nullptr;
-  check(cudaMemPoolCreate(&made, &properties), "cudaMemPoolCreate");
+  if (const cudaError_t status = cudaMemPoolCreate(pool, &properties)) return status;
   std::uint64_t kept = kKeptBytes;
-  check(cudaMemPoolSetAttribute(made, cudaMemPoolAttrReleaseThreshold, &kept),
-        "cudaMemPoolSetAttribute");
-  pool = made;
-  return pool;
+  void* piece = nullptr;
+  cudaError_t status = cudaMemPoolSetAttribute(*pool, cudaMemPoolAttrReleaseThreshold, &kept);
+  if (!status) status = cudaMallocFromPoolAsync(&piece, 1, *pool, nullptr);
+  if (!status) status = cudaFreeAsync(piece, nullptr);
+  if (status) cudaMemPoolDestroy(*pool);
+  return status;
+}
+
+// Null where the device has none (some virtual GPUs), or says that it has and then fails to make one
+// (sandboxes that know few of the driver's calls): then memory is taken and given back synchronously.
+cudaMemPool_t pool_of(int device) {
+  Pools& all = pools();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const auto at = static_cast<std::size_t>(device);
+  cudaMemPool_t& pool = all.pools.at(at);
+  if (pool || all.absent[at]) return pool;
+  int supported = 0;
+  check(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device),
+        "cudaDeviceGetAttribute");
+  cudaMemPool_t made = nullptr;
+  const cudaError_t status = supported ? make_pool(&made, device) : cudaErrorNotSupported;
+  if (!status) return pool = made;
+  cudaGetLastError();  // or the next call would be blamed for this one
+  all.absent[at] = status != cudaErrorMemoryAllocation;
+  return nullptr;
 }
 
 cudaError_t allocate(void** data, std::int64_t bytes, cudaMemPool_t pool, const Stream& stream) {

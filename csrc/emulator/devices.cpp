@@ -199,7 +199,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = 1024;
       break;
     case cudaDevAttrMemoryPoolsSupported:
-      *value = all.pools;
+      *value = all.pools_promised;
       break;
     default:
       return result(cudaErrorInvalidValue);

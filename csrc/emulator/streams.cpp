@@ -23,7 +23,9 @@ Runtime* make_runtime() {
   auto* made = new Runtime;  // never destroyed: modules unload in any order
   const std::int64_t count = environment("FASTGEN_EMULATOR_DEVICES", 1);
   made->memory_limit = environment("FASTGEN_EMULATOR_MEMORY", std::int64_t{1} << 30);
-  made->pools = environment("FASTGEN_EMULATOR_POOLS", 1) != 0;
+  const auto pools = environment("FASTGEN_EMULATOR_POOLS", 1);
+  made->pools_promised = pools != 0;
+  made->pools = pools == 1;
   made->pageable_access = environment("FASTGEN_EMULATOR_PAGEABLE_ACCESS", 0) != 0;
   made->shared_limit =
       std::min(kMostShared, 1024 * environment("FASTGEN_EMULATOR_SHARED", kCommonShared / 1024));

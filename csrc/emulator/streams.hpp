@@ -77,6 +77,7 @@ struct Runtime {
   std::int64_t memory_limit = 0;
   std::int64_t shared_limit = 0;
   bool pools = true;
+  bool pools_promised = true;  // what the attribute says
   bool pageable_access = false;
   std::vector<CUstream_st*> streams;  // all, the legacy ones too
   std::map<std::uintptr_t, std::shared_ptr<Piece>> pieces;

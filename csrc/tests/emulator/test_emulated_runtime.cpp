@@ -309,6 +309,13 @@ void test_no_pools() {
   test_out_of_memory();
 }
 
+void test_broken_pools() {
+  if (!alone("broken_pools", "FASTGEN_EMULATOR_POOLS=2")) return;
+  test_order_in_a_stream();
+  test_moving_memory();
+  test_out_of_memory();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -328,6 +335,7 @@ int main(int argc, char** argv) {
                                            {"out_of_memory", test_out_of_memory},
                                            {"pool", test_pool},
                                            {"moving_memory", test_moving_memory},
-                                           {"no_pools", test_no_pools}},
+                                           {"no_pools", test_no_pools},
+                                           {"broken_pools", test_broken_pools}},
                                           argc, argv);
 }
