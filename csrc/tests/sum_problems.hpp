@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "tests/check.hpp"
@@ -12,6 +13,25 @@
 namespace fastgen::test {
 
 using Values = std::vector<double>;
+
+struct Size {
+  std::int64_t n, m;
+};
+
+inline std::string name_of(const Matrix& x, const Matrix& y) {
+  return show(x.n) + " " + name_of(x.dtype) + " rows and " + show(y.n) + " " + name_of(y.dtype);
+}
+
+inline std::string name_of(const cpu::Kernels& table, const Matrix& x, const Matrix& y) {
+  return std::string(table.name) + " " + name_of(x, y);
+}
+
+// AMX has the sums of AVX-512: its tiles are for 8-bit products.
+inline std::vector<const cpu::Kernels*> sum_tables() {
+  std::vector<const cpu::Kernels*> tables = all_kernels();
+  if (std::string(tables[0]->name) == "amx") tables.erase(tables.begin());
+  return tables;
+}
 
 inline std::vector<KernelOf> every_kernel(std::int64_t d) {
   const double width = static_cast<double>(d), size = std::sqrt(width);  // of the distances

@@ -18,15 +18,6 @@
 namespace fastgen::test {
 namespace {
 
-std::string name_of(const Matrix& x, const Matrix& y) {
-  return show(x.n) + " " + test::name_of(x.dtype) + " rows and " + show(y.n) + " " +
-         test::name_of(y.dtype);
-}
-
-struct Size {
-  std::int64_t n, m;
-};
-
 void sizes() {
   const DType dtypes[] = {DType::float32, DType::float16, DType::float64};
   int turn = 0;
