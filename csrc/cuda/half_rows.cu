@@ -4,6 +4,7 @@
 
 #include "cuda/density_items.cuh"
 #include "cuda/ptx.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 namespace {
@@ -28,11 +29,8 @@ __global__ void __launch_bounds__(256) half_rows_kernel(HalfTask task) {
     square = fma(z, z, square);
     lost = fma(rest, rest, lost);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) {
-    square += __shfl_xor_sync(0xffffffffu, square, width);
-    lost += __shfl_xor_sync(0xffffffffu, lost, width);
-  }
+  square = warp_sum(square);
+  lost = warp_sum(lost);
   if (threadIdx.x % 32 != 0) return;
   task.squares[place] = 0.5 * square;
   task.residuals[place] = sqrt(lost);

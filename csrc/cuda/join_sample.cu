@@ -5,6 +5,7 @@
 #include "common/check.hpp"
 #include "cuda/ptx.cuh"
 #include "cuda/tile_product.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 
@@ -132,11 +133,7 @@ __global__ void __launch_bounds__(kThreads)
     int below = 0;
 #pragma unroll
     for (int i = 0; i < kMost; ++i) below += key[i] < (found | bit);
-#pragma unroll
-    for (int width = 16; width >= 1; width /= 2) {
-      below += __shfl_xor_sync(0xffffffffu, below, width);
-    }
-    if (below < k) found |= bit;
+    if (warp_sum(below) < k) found |= bit;
   }
   if (lane == 0) {
     const std::uint32_t bits = found >> 31 ? found & 0x7fffffffu : ~found;

@@ -4,6 +4,7 @@
 
 #include "cuda/ptx.cuh"
 #include "cuda/row_items.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 
@@ -13,12 +14,6 @@ constexpr int kThreads = 256;
 constexpr std::int64_t kMostBlocks = std::int64_t{1} << 30;
 
 __device__ __forceinline__ float not_a_number() { return __int_as_float(0x7fc00000); }
-
-__device__ __forceinline__ double warp_sum(double value) {
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) value += __shfl_xor_sync(0xffffffffu, value, width);
-  return value;
-}
 
 // (row - centre) . delta by one warp, in every lane.
 template <class Item>

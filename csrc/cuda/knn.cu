@@ -63,10 +63,7 @@ __global__ __launch_bounds__(kThreads) void largest_reaches(const float* reach,
        slot += kThreads) {
     most = fmaxf(most, reach[slot]);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) {
-    most = fmaxf(most, __shfl_xor_sync(kWholeWarp, most, width));
-  }
+  most = warp_max(most);
   if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = most;
   __syncthreads();
   if (threadIdx.x != 0) return;

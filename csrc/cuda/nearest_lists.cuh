@@ -9,6 +9,7 @@
 #include "cuda/distance.cuh"
 #include "cuda/nearest_lists.hpp"
 #include "cuda/ptx.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 
@@ -72,12 +73,6 @@ __device__ __forceinline__ std::int32_t copies_for(const ListsView& lists, std::
 __device__ __forceinline__ bool precedes(double key, std::int32_t row, double other_key,
                                          std::int32_t other_row) {
   return key != other_key ? key < other_key : row < other_row;
-}
-
-__device__ __forceinline__ std::int32_t warp_sum(std::int32_t value) {
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) value += __shfl_xor_sync(kWholeWarp, value, width);
-  return value;
 }
 
 // The exact list of one owner.

@@ -22,6 +22,7 @@
 
 #include "cuda/half_rows.hpp"
 #include "cuda/screened_sums_kernel.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 namespace {
@@ -130,16 +131,12 @@ __global__ void __launch_bounds__(256) thresholds_kernel(ThresholdTask task) {
   for (std::int64_t slot = lane; slot < task.slots; slot += 32) {
     peak = fmaxf(peak, task.peaks[slot * task.padded + i]);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) {
-    peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, width));
-  }
+  peak = warp_max(peak);
   for (std::int64_t slot = lane; peak > -infinity && slot < task.slots; slot += 32) {
     const std::int64_t at = slot * task.padded + i;
     sum += task.sums[at] * exp2_flushed(task.peaks[at] - peak);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, width);
+  sum = warp_sum(sum);
   if (lane != 0) return;
   task.listed[i] = infinity;
   if (i >= task.count || !(sum > 0)) return;
@@ -177,10 +174,7 @@ __global__ void __launch_bounds__(256) listed_kernel(ListedTask task) {
           task.unit;
       square = fma(t, t, square);
     }
-#pragma unroll
-    for (int width = 16; width >= 1; width /= 2) {
-      square += __shfl_xor_sync(0xffffffffu, square, width);
-    }
+    square = warp_sum(square);
     __syncwarp();  // all lanes know the sample
     if (threadIdx.x % 32 != 0) continue;
     const double weight = task.weights ? log2(task.weights[sample]) : 0.0;
@@ -218,17 +212,13 @@ __global__ void __launch_bounds__(256) finish_screened_kernel(FinishTask task) {
   for (std::int64_t slot = lane; slot < task.slots; slot += 32) {
     others += static_cast<double>(task.sums[slot * task.padded + place]);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) {
-    most = fmax(most, __shfl_xor_sync(0xffffffffu, most, width));
-    others += __shfl_xor_sync(0xffffffffu, others, width);
-  }
+  most = warp_max(most);
+  others = warp_sum(others);
   long long fixed = 0;
   for (unsigned e = lane; serves && e < count; e += 32) {
     fixed += __double2ll_rn(exp2_of_minus(most - __longlong_as_double(list[e])) * kFixed);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) fixed += __shfl_xor_sync(0xffffffffu, fixed, width);
+  fixed = warp_sum(fixed);
   // Both counted from the larger of two exponents.
   const double of_others = static_cast<double>(task.listed[place]) - task.coarseness.squares[place];
   const double from = fmax(most, of_others);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "cuda/tile_sums_kernel.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 namespace {
@@ -29,8 +30,7 @@ __global__ void __launch_bounds__(256) squares_kernel(RowView rows, PointList li
     const double z = centred<Item>(rows, row, f, unit, __ldg(centre + f));
     sum = fma(z, z, sum);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, width);
+  sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) squares[place] = sum;
 }
 

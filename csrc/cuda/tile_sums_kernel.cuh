@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cuda/tile_sums_products.cuh"
+#include "cuda/warp.cuh"
 
 namespace fastgen::cuda {
 namespace {
@@ -19,9 +20,7 @@ __device__ __forceinline__ double pair_square(const TileSumsTask& task, std::int
                      wide_item(task.samples, sample, f) * task.unit;
     sum = fma(t, t, sum);
   }
-#pragma unroll
-  for (int width = 16; width >= 1; width /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, width);
-  return sum;
+  return warp_sum(sum);
 }
 
 // Lowers a row's number to the least of its 8 in each of 4 neighbouring lanes.
