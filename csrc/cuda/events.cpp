@@ -13,7 +13,10 @@ Event::Event(int device) : device_(device) {
   check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
 }
 
-Event::~Event() { cudaEventDestroy(handle_); }
+Event::~Event() {
+  const CurrentDevice current(device_, std::nothrow);
+  cudaEventDestroy(handle_);
+}
 
 void Event::record(const Stream& stream) {
   const CurrentDevice current(device_);
@@ -54,7 +57,8 @@ constexpr std::size_t kMostPieces = 8;
 
 }  // namespace
 
-PinnedMemory::PinnedMemory(std::int64_t bytes) : bytes_(std::max(bytes, kPinnedBytes)) {
+PinnedMemory::PinnedMemory(std::int64_t bytes, int device)
+    : bytes_(std::max(bytes, kPinnedBytes)), device_(device) {
   if (bytes_ == kPinnedBytes) {
     PinnedPieces& pieces = pinned_pieces();
     const std::lock_guard<std::mutex> lock(pieces.mutex);
@@ -64,6 +68,7 @@ PinnedMemory::PinnedMemory(std::int64_t bytes) : bytes_(std::max(bytes, kPinnedB
       return;
     }
   }
+  const CurrentDevice current(device);
   check(cudaHostAlloc(&data_, static_cast<std::size_t>(bytes_), cudaHostAllocPortable),
         "cudaHostAlloc");
 }
@@ -77,6 +82,7 @@ PinnedMemory::~PinnedMemory() {
       return;
     }
   }
+  const CurrentDevice current(device_, std::nothrow);
   cudaFreeHost(data_);
 }
 

@@ -139,8 +139,7 @@ void Rows::to_host(std::int64_t begin, std::int64_t end, void* host) const {
 
 int device_of(const void* pointer) {
   // Asked of a device that is in use: device memory belongs to a context that is there.
-  int used = 0, count = 0;
-  check(cudaGetDevice(&used), "cudaGetDevice");
+  int used = current_device(), count = 0;
   if (!has_context(used)) {
     check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
     for (used = 0; used < count && !has_context(used);) ++used;

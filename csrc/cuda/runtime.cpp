@@ -104,10 +104,6 @@ void give_back(cudaMemPool_t pool) {
   if (pool) cudaMemPoolTrimTo(pool, 0);
 }
 
-void make_current_again(int device) {
-  if (has_context(device)) cudaSetDevice(device);
-}
-
 // Whether a copy from this host memory may still be going on when the call returns: the driver copies
 // ordinary memory to its own first, but need not where the device reads it through page tables (a GH200,
 // and others with "heterogeneous memory management").
@@ -130,26 +126,6 @@ void copy(void* to, const void* from, std::int64_t bytes, cudaMemcpyKind kind,
 }
 
 }  // namespace
-
-bool has_context(int device) {
-  using GetState = int (*)(int device, unsigned* flags, int* active);  // of the driver; 0: success
-  static const GetState get_state = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
-    const char* const name = "cuDevicePrimaryCtxGetState";
-#if CUDART_VERSION >= 12050
-    const cudaError_t status =
-        cudaGetDriverEntryPointByVersion(name, &found, 7000, cudaEnableDefault, &result);
-#else
-    const cudaError_t status = cudaGetDriverEntryPoint(name, &found, cudaEnableDefault, &result);
-#endif
-    const bool usable = status == cudaSuccess && result == cudaDriverEntryPointSuccess;
-    return usable ? reinterpret_cast<GetState>(found) : nullptr;
-  }();
-  unsigned flags = 0;
-  int active = 0;
-  return !get_state || get_state(device, &flags, &active) != 0 || active != 0;
-}
 
 void note_launch(const char* name, int device) {
   if (auto* last = last_launch(device)) last->store(name, std::memory_order_relaxed);
@@ -208,18 +184,6 @@ std::vector<DeviceInfo> devices() {
   return known;
 }
 
-CurrentDevice::CurrentDevice(int device) {
-  check(cudaGetDevice(&before_), "cudaGetDevice");
-  if (before_ != device) {
-    check(cudaSetDevice(device), "cudaSetDevice");
-  } else {
-    before_ = -1;  // nothing to restore
-  }
-}
-CurrentDevice::~CurrentDevice() {
-  if (before_ >= 0) make_current_again(before_);
-}
-
 Stream::Stream(int device, std::uintptr_t handle, std::shared_ptr<void> owner)
     : device_(device), handle_(reinterpret_cast<cudaStream_t>(handle)), owned_(std::move(owner)) {}
 
@@ -228,7 +192,8 @@ Stream Stream::make(int device) {
   cudaStream_t handle = nullptr;
   check(cudaStreamCreateWithFlags(&handle, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   Stream stream(device, reinterpret_cast<std::uintptr_t>(handle));
-  stream.owned_ = std::shared_ptr<void>(handle, [](void* owned) {
+  stream.owned_ = std::shared_ptr<void>(handle, [device](void* owned) {
+    const CurrentDevice destroyed(device, std::nothrow);
     cudaStreamDestroy(static_cast<cudaStream_t>(owned));  // its work goes on to the end
   });
   return stream;
@@ -279,17 +244,13 @@ DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
 DeviceMemory::~DeviceMemory() {
   if (!data_) return;
   // No exceptions from here: on a device that has failed nothing can be freed.
-  int before = 0;
-  if (cudaGetDevice(&before) != cudaSuccess) return;
-  const int device = stream_->device();
-  if (before != device) cudaSetDevice(device);
+  const CurrentDevice current(stream_->device(), std::nothrow);
   if (pooled_) {
     cudaFreeAsync(data_, stream_->handle());
   } else {
     cudaFree(data_);  // waits for the device
   }
   cudaGetLastError();
-  if (before != device) make_current_again(before);
 }
 
 void fill_bytes(void* device, int byte, std::int64_t bytes, const Stream& stream) {

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/contexts.hpp"
 #include "cuda/gpu.hpp"
 
 namespace fastgen::cuda {
@@ -37,22 +38,6 @@ struct DeviceInfo {
 // Devices that the kernels can run on (sm_80 and newer). None where there is no driver, whatever
 // the reason.
 std::vector<DeviceInfo> devices();
-
-// Whether this process has used the device: making it current would create its context, some 500 MB
-// of its memory, in every process of a machine that meant to use another one.
-bool has_context(int device);
-
-// Makes a device current in this thread and restores the one before.
-class CurrentDevice {
- public:
-  explicit CurrentDevice(int device);
-  ~CurrentDevice();
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
-
- private:
-  int before_ = 0;
-};
 
 // Throws CudaError or OutOfMemory unless `status` is success. `what`: "cudaMemcpyAsync", a kernel's
 // name.

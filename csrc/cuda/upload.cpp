@@ -95,7 +95,6 @@ void Upload::begin(const Stream& stream) {
   step_ = std::min(count_, std::max<std::int64_t>(1, kPinnedBytes / row_bytes(host_)));
   const int pieces = count_ > step_ ? 2 : 1;
   for (int i = 0; i < pieces; ++i) {
-    const CurrentDevice current(stream.device());
     buffers_[i] = std::make_unique<Buffer>(step_ * row_bytes(host_), stream.device());
   }
   wait_for(copies_, stream);  // which the memory belongs to from here on

@@ -30,7 +30,7 @@ class Upload {
   struct Buffer {
     PinnedMemory memory;
     Event copied;  // on the device, so that the memory may be overwritten
-    Buffer(std::int64_t bytes, int device) : memory(bytes), copied(device) {}
+    Buffer(std::int64_t bytes, int device) : memory(bytes, device), copied(device) {}
   };
 
   void begin(const Stream& stream);

@@ -1,6 +1,7 @@
 // The emulated runtime's errors and devices.
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <string>
 
 #include "emulator/cuda_runtime.hpp"
@@ -11,7 +12,7 @@ namespace fastgen::emulator {
 namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
-thread_local int device_of_thread = 0;
+thread_local int context_of_thread = -1;  // its device; -1: none
 
 struct ErrorText {
   cudaError_t error;
@@ -55,15 +56,16 @@ cudaError_t result(cudaError_t error) {
   if (error != cudaSuccess && error != cudaErrorNotReady) last_error = error;
   return error;
 }
-int current_device() { return device_of_thread; }
+int current_device() { return std::max(context_of_thread, 0); }
 cudaError_t device_error(int device) {
   return runtime().devices[static_cast<std::size_t>(device)]->error;
 }
 cudaError_t usable() {
   Runtime& all = runtime();
   if (all.devices.empty()) return cudaErrorInsufficientDriver;
-  all.devices[static_cast<std::size_t>(device_of_thread)]->context = true;
-  return device_error(device_of_thread);
+  context_of_thread = current_device();
+  all.devices[static_cast<std::size_t>(context_of_thread)]->context = true;
+  return device_error(context_of_thread);
 }
 
 }  // namespace fastgen::emulator
@@ -87,7 +89,7 @@ cudaError_t cudaPeekAtLastError() {
   const Call call;
   const Runtime& all = runtime();
   if (all.devices.empty()) return last_error;
-  const cudaError_t lasting = device_error(device_of_thread);
+  const cudaError_t lasting = device_error(current_device());
   return lasting != cudaSuccess ? lasting : last_error;
 }
 
@@ -103,14 +105,31 @@ int get_context_state(int device, unsigned* flags, int* active) {
   return 0;
 }
 
+// Contexts are the numbers of their devices, from 1 on.
+int get_current_context(void** context) {
+  *context = reinterpret_cast<void*>(static_cast<std::intptr_t>(context_of_thread + 1));
+  return 0;
+}
+int set_current_context(void* context) {
+  context_of_thread = static_cast<int>(reinterpret_cast<std::intptr_t>(context)) - 1;
+  return 0;
+}
+
+void* driver_function(const std::string& name) {
+  if (name == "cuDevicePrimaryCtxGetState") return reinterpret_cast<void*>(get_context_state);
+  if (name == "cuCtxGetCurrent") return reinterpret_cast<void*>(get_current_context);
+  if (name == "cuCtxSetCurrent") return reinterpret_cast<void*>(set_current_context);
+  return nullptr;
+}
+
 }  // namespace
 
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned,
                                              unsigned long long,
                                              cudaDriverEntryPointQueryResult* result) {
-  const bool known = std::strcmp(symbol, "cuDevicePrimaryCtxGetState") == 0;
-  *function = known ? reinterpret_cast<void*>(get_context_state) : nullptr;
-  if (result) *result = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  *function = driver_function(symbol);
+  if (result)
+    *result = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
@@ -129,7 +148,7 @@ cudaError_t cudaGetDeviceCount(int* count) {
 cudaError_t cudaGetDevice(int* device) {
   const Call call;
   if (runtime().devices.empty()) return result(cudaErrorInsufficientDriver);
-  *device = device_of_thread;
+  *device = current_device();
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {
@@ -138,7 +157,7 @@ cudaError_t cudaSetDevice(int device) {
   if (all.devices.empty()) return result(cudaErrorInsufficientDriver);
   if (device < 0 || device >= static_cast<int>(all.devices.size()))
     return result(cudaErrorInvalidDevice);
-  device_of_thread = device;
+  context_of_thread = device;
   all.devices[static_cast<std::size_t>(device)]->context = true;
   return result(all.devices[static_cast<std::size_t>(device)]->error);
 }

@@ -279,7 +279,7 @@ cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
 
 cudaError_t cudaFreeHost(void* pointer) {
   const Call call;
-  if (runtime().devices.empty()) return result(cudaErrorInsufficientDriver);
+  if (usable() == cudaErrorInsufficientDriver) return result(cudaErrorInsufficientDriver);
   if (!pointer) return cudaSuccess;
   const auto piece = piece_at(pointer);
   if (!piece || piece->data != pointer || piece->device >= 0 || !piece->block) {

@@ -139,7 +139,7 @@ enum cudaDriverEntryPointQueryResult : int {
   cudaDriverEntryPointSymbolNotFound = 1,
   cudaDriverEntryPointVersionNotSufficent = 2,
 };
-// Knows cuDevicePrimaryCtxGetState alone.
+// Knows what cuda/contexts.cpp asks for.
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
                                              unsigned long long flags,
                                              cudaDriverEntryPointQueryResult* result = nullptr);

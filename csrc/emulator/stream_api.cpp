@@ -25,7 +25,7 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t* handle, unsigned flags, i
 }
 cudaError_t cudaStreamDestroy(cudaStream_t handle) {
   const Call call;
-  if (runtime().devices.empty()) return result(cudaErrorInsufficientDriver);
+  if (usable() == cudaErrorInsufficientDriver) return result(cudaErrorInsufficientDriver);
   CUstream_st* stream = find_stream(handle);
   if (!stream || stream != handle) return result(cudaErrorInvalidResourceHandle);
   stream->destroyed = true;  // what it has been given is done all the same, some time
@@ -130,6 +130,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
 }
 cudaError_t cudaEventDestroy(cudaEvent_t handle) {
   const Call call;
+  usable();  // no matter if it is, but the thread has a context from here on
   auto& events = runtime().events;
   for (std::size_t i = 0; i < events.size(); ++i) {
     if (events[i].get() != handle) continue;

@@ -227,12 +227,12 @@ cudaError_t launch(const char* name, std::int64_t blocks, int threads, std::int6
                    cudaStream_t handle, std::function<void()> body) {
   const Call call;
   Runtime& all = runtime();
-  if (all.devices.empty()) return result(cudaErrorInsufficientDriver);
+  const cudaError_t error = usable();
+  if (all.devices.empty()) return result(error);
   const int device = current_device();
   CUstream_st* stream = find_stream(handle);
   // The errors that a launch gives: a stream of another device is not a stream of this one.
   if (!stream || stream->device != device) return result(cudaErrorInvalidResourceHandle);
-  const cudaError_t error = all.devices[static_cast<std::size_t>(device)]->error;
   if (error != cudaSuccess) return result(error);
   if (blocks < 1 || blocks > 0x7fffffff || threads < 1 || threads > kMostThreads) {
     return result(cudaErrorInvalidConfiguration);

@@ -201,11 +201,7 @@ void register_rows(py::module_& m) {
   m.def("device_of", [](std::uintptr_t pointer) {
     return cuda::device_of(reinterpret_cast<const void*>(pointer));
   });
-  m.def("current_device", [] {
-    int device = 0;
-    cuda::check(cudaGetDevice(&device), "cudaGetDevice");
-    return device;
-  });
+  m.def("current_device", &cuda::current_device);
   m.def(
       "synchronize_device",
       [](int device) {

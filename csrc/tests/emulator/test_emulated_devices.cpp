@@ -1,9 +1,11 @@
 // Several emulated devices, one that fails, and none; and cuda/runtime.hpp on top of them.
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "cuda/events.hpp"
 #include "cuda/ptx.cuh"
 #include "cuda/rows.hpp"
 #include "cuda/runtime.hpp"
@@ -38,7 +40,6 @@ void test_devices() {
 }
 
 void test_other_device() {
-  check(cudaSetDevice(0), "");  // somebody uses it: it is current again afterwards
   const Stream stream = Stream::make(1);
   CHECK_EQUAL(stream.device(), 1);
   DeviceBuffer<int> values = uploaded(std::vector<int>{1, 2, 3}, stream, "test");
@@ -78,33 +79,63 @@ void test_other_device() {
   CHECK(free_memory(0) - free_memory(1) > 90'000'000);
 }
 
-// Where only device 1 is used, nothing of device 0's memory is.
+// Where only device 1 is used, nothing of device 0's memory is, and no thread is left with a device that
+// it did not ask for.
 void test_contexts() {
   if (!alone("contexts")) return;
+  CHECK_EQUAL(devices().size(), std::size_t{2});
+  int host = 0;
+  CHECK_EQUAL(device_of(&host), -1);
+  CHECK(!has_context(0) && !has_context(1));
   {
-    CHECK_EQUAL(devices().size(), std::size_t{2});
-    int host = 0;
-    CHECK_EQUAL(device_of(&host), -1);
-    CHECK(!has_context(0) && !has_context(1));
     const Stream stream = Stream::make(1);
     DeviceBuffer<int> values = uploaded(std::vector<int>{1, 2, 3}, stream, "test");
     launch("add_kernel", add_kernel, 1, 32, 0, stream, values.data(), 3, 10);
     CHECK_ARRAYS(downloaded(values, stream), (std::vector<int>{11, 12, 13}));
     CHECK(free_memory(1) > 0 && multiprocessors(1) > 0);
-    std::thread([&] {  // for which device 0 is the current one
+    CHECK_EQUAL(current_device(), 0);
+    Event event(1);
+    event.record(stream);
+    std::thread([&] {
       CHECK_EQUAL(device_of(values.data()), 1);
       CHECK_EQUAL(device_of(&values), -1);
-    })
-        .join();
+      CHECK_EQUAL(current_device(), 0);
+    }).join();
   }
+  CHECK_EQUAL(current_device(), 0);
   CHECK(has_context(1) && !has_context(0));
-  check(cudaSetDevice(0), "");  // somebody does use it: then it is current again afterwards
-  {
-    const Stream stream = Stream::make(1);
+  CHECK_THROWS(CurrentDevice(7), CudaError);
+  CHECK(has_context(1) && !has_context(0));
+  for (const int used : {1, 0}) {  // a thread that has a device has it again afterwards
+    check(cudaSetDevice(used), "");
+    for (const int other : {0, 1}) {
+      const Stream stream = Stream::make(other);
+      const DeviceBuffer<int> values = uploaded(std::vector<int>{1}, stream, "test");
+      CHECK_EQUAL(current_device(), used);
+    }
+    CHECK_EQUAL(current_device(), used);
   }
-  int device = -1;
-  cudaGetDevice(&device);
-  CHECK_EQUAL(device, 0);
+}
+
+// Objects of one thread that end in another: they take no context with them.
+void test_ends_in_other_threads() {
+  if (!alone("ends_in_other_threads")) return;
+  auto stream = std::make_unique<Stream>(Stream::make(1));
+  auto event = std::make_unique<Event>(1);
+  event->record(*stream);
+  auto pinned = std::make_unique<PinnedMemory>(kPinnedBytes + 1, 1);
+  auto memory = std::make_unique<DeviceMemory>(100, Stream::make(1), "test");
+  const auto end_of = [](auto& object) {
+    std::thread([&] {
+      object.reset();
+      CHECK_EQUAL(current_device(), 0);
+    }).join();
+    CHECK(has_context(1) && !has_context(0));
+  };
+  end_of(event);
+  end_of(stream);
+  end_of(pinned);
+  end_of(memory);
 }
 
 void test_failing_device() {
@@ -145,6 +176,7 @@ int main(int argc, char** argv) {
   return fastgen::test::run_runtime_tests({{"devices", test_devices},
                                            {"other_device", test_other_device},
                                            {"contexts", test_contexts},
+                                           {"ends_in_other_threads", test_ends_in_other_threads},
                                            {"failing_device", test_failing_device},
                                            {"no_driver", test_no_driver}},
                                           argc, argv);
