@@ -15,8 +15,8 @@ namespace {
 constexpr std::int64_t kMostTiles = std::int64_t{1} << 17;
 // Of a batch, in products of int8: 25 ms at 40 % of an H100's peak, so that a step can end in time.
 constexpr double kBatchProducts = 1e13;
-// Every pair of an exact segment is looked at in float64, a few ns each.
-constexpr double kBatchExactPairs = 1 << 25;
+// Every pair of an exact segment is looked at in float64: features of these pairs.
+constexpr double kBatchExactFeatures = 1e11;
 // int32 holds that many products of 127^2, and twice as many halves of it.
 constexpr std::int64_t kMostDepth = 131072, kMostFineDepth = 66048;
 // Row tiles that go to one share at a time; fewer where there are few.
@@ -175,7 +175,8 @@ std::int64_t Join::pairs() const {
 std::int64_t Join::next_batch(const Consumer& consumer) const {
   const Segment& s = segment();
   const double pairs = static_cast<double>(s.x->size()) / share_.count * block_rows();  // of a band
-  double most = kBatchExactPairs / pairs;
+  double most =
+      kBatchExactFeatures / (pairs * static_cast<double>(std::max<std::int64_t>(1, x_.rows().d)));
   if (!exact()) {
     // Few features: two instructions each at a fifteenth of the rate, and the comparisons.
     const double depth = product_ == Product::direct ? 15.0 * static_cast<double>(x_.rows().d) + 200

@@ -18,8 +18,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr std::int64_t kResultBytes = std::int64_t{128}
                                       << 20;  // of results on the device at a time
-// About 20 looks each at 5 ns: 25 ms between two glances at the clock.
-constexpr std::int64_t kOwnersAtOnce = std::int64_t{1} << 18;
 
 // One thread an owner: the keys of its wanted ranks, and where candidates are distinct also their rows.
 __global__ __launch_bounds__(kThreads) void write_ranks(ListsView lists, std::int64_t begin,
@@ -163,7 +161,7 @@ double Knn::advance(double seconds) {
         }
         break;
       case Stage::settle: {
-        const std::int64_t end = std::min(lists_.owners(), settled_ + kOwnersAtOnce);
+        const std::int64_t end = std::min(lists_.owners(), settled_ + lists_.owners_at_once());
         lists_.settle(settled_, end);
         settled_ = end;
         if (end == lists_.owners()) stage_ = Stage::done;

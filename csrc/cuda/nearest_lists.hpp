@@ -78,6 +78,8 @@ class NearestLists {
   void take(const JoinView& join, const Hit* hits, std::int64_t count, unsigned owners);
   // Exact looks at what is still pending of owners [begin, end).
   void settle(std::int64_t begin, std::int64_t end);
+  // Of a launch, and between two glances at the clock.
+  std::int64_t owners_at_once() const;
 
   std::int64_t owners() const { return owners_.slots; }
   std::int64_t waiting() const { return static_cast<std::int64_t>(counted_.waiting); }
