@@ -9,8 +9,8 @@
 // is taken, k u from a chain of k squares, the first of which is rounded by itself, 1 u where two chains meet,
 // and 2 u from the rate and its product: exponent_error. A sum S of weights W in all has terms whose mean
 // exponent, weighted by the terms, is at most log(W / S). So sums from exp(-7.5e-6 / (error u)) W
-// on are off by 7.5e-6 from that; by 2^-22 from ex2.approx; by 31 u from runs of 32 additions; runs are
-// added with their rounding errors kept. Together 9.6e-6. Smaller sums are left to anchored_sums.cu.
+// on are off by 7.5e-6 from that; by 1.25 2^-22 from ex2.approx; by 31 u from runs of 32 additions; runs are
+// added with their rounding errors kept. Together 9.7e-6. Smaller sums are left to anchored_sums.cu.
 #include "cuda/plain_sums.hpp"
 
 #include <algorithm>

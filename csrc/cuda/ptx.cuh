@@ -93,7 +93,7 @@ __device__ __forceinline__ void multiply_add(double (&upper)[2], double (&lower)
 #endif
 }
 
-// 2^x with a relative error of 2^-22 (2 ulp); subnormal results are kept.
+// 2^x, within 2 ulp of the float32 nearest to it (1.25 2^-22 of it at most); subnormal results are kept.
 __device__ __forceinline__ float exp2_approximate(float x) {
   float result;
   asm("ex2.approx.f32 %0, %1;" : "=f"(result) : "f"(x));

@@ -188,10 +188,10 @@ inline double __ull2double_rn(unsigned long long x) { return static_cast<double>
     return fastgen::emulator::saturated<long long>(F(static_cast<double>(x)), LLONG_MIN); \
   }                                                                                       \
   inline int __double2int_##suffix(double x) {                                            \
-    return fastgen::emulator::saturated<int>(F(x), 0);                                    \
+    return fastgen::emulator::saturated<int>(F(x), INT_MIN);                              \
   }                                                                                       \
   inline unsigned __double2uint_##suffix(double x) {                                      \
-    return fastgen::emulator::saturated<unsigned>(F(x), 0);                               \
+    return fastgen::emulator::saturated<unsigned>(F(x), 1u << 31);                        \
   }                                                                                       \
   inline long long __double2ll_##suffix(double x) {                                       \
     return fastgen::emulator::saturated<long long>(F(x), LLONG_MIN);                      \

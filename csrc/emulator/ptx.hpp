@@ -1,6 +1,7 @@
 // The functions of cuda/ptx.cuh for the host emulator; that file describes them.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -76,13 +77,15 @@ inline void multiply_add(double (&upper)[2], double (&lower)[2], double a_upper,
   multiply_add(lower, a_lower, b, site);
 }
 
-// Off by up to 0.95 2^-22 of it, each x in its own way: nobody comes to rely on more than is
+// Up to 2 ulp off the nearest float32, each x in its own way: nobody comes to rely on more than is
 // promised.
 inline float exp2_approximate(float x) {
-  if (x == 0.0f) return 1.0f;
-  const std::uint32_t mixed = emulator::bits_as<std::uint32_t>(x) * 0x9e3779b9u;
-  const double share = static_cast<double>(mixed >> 8) * 0x1p-23 - 1.0;
-  return static_cast<float>(std::exp2(static_cast<double>(x)) * (1.0 + 0.7 * 0x1p-22 * share));
+  const auto nearest = static_cast<float>(std::exp2(static_cast<double>(x)));
+  if (x == 0.0f || !(nearest > 0.0f) || std::isinf(nearest)) return nearest;
+  const auto bits = static_cast<std::int64_t>(emulator::bits_as<std::uint32_t>(nearest));
+  const std::int64_t off = emulator::bits_as<std::uint32_t>(x) * 0x9e3779b9u % 5;
+  return emulator::bits_as<float>(static_cast<std::uint32_t>(
+      std::min(std::max(bits + off - 2, std::int64_t{0}), std::int64_t{0x7f800000})));
 }
 inline float exp2_flushed(float x) {
   const float result = exp2_approximate(x);
