@@ -119,6 +119,10 @@ __device__ __forceinline__ void power(double scaled, float& term) {
 }
 __device__ __forceinline__ void power(double scaled, double& term) { term = exp2_of_minus(scaled); }
 
+// A product that is never fused with an addition: both kernels below give the same bits.
+__device__ __forceinline__ float rounded(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double rounded(double a, double b) { return __dmul_rn(a, b); }
+
 // Adds the terms of 8 squared distances of one row and thread: of 4 lanes in their own precision.
 template <class Real, bool kWeighted>
 __device__ __forceinline__ void add_row_terms(const TileSumsTask& task,
@@ -129,12 +133,16 @@ __device__ __forceinline__ void add_row_terms(const TileSumsTask& task,
   double least = infinite_square();
 #pragma unroll
   for (int i = 0; i < 8; ++i) least = fmin(least, square[i / 2][i % 2]);
+  least = fmin(least, __shfl_xor_sync(0xffffffffu, least, 1));
+  least = fmin(least, __shfl_xor_sync(0xffffffffu, least, 2));
   int rate = 0;
 #pragma unroll 1
   for (int g = 0; g < task.rates.group_count; ++g) {
     const RateGroup group = task.rates.groups[g];
-    // Rates ascend: what does not matter under one matters under none after it.
-    if (!__any_sync(0xffffffffu, (least - anchor) * group.rate <= task.reach)) break;
+    // Rates ascend: what does not matter under one matters under none after it. What a row gets does not
+    // depend on the warp's other rows: which these are may be anybody's guess.
+    const bool near = (least - anchor) * group.rate <= task.reach;
+    if (!__any_sync(0xffffffffu, near)) break;
     Real term[8];
 #pragma unroll
     for (int i = 0; i < 8; ++i) power((square[i / 2][i % 2] - anchor) * group.rate, term[i]);
@@ -145,7 +153,7 @@ __device__ __forceinline__ void add_row_terms(const TileSumsTask& task,
       for (int i = 0; i < 8; ++i) {
         Real weighted = term[i];
         if (kWeighted) {
-          weighted *= static_cast<Real>(shared.weights[sum_column(i / 2, i % 2)]);
+          weighted = rounded(term[i], static_cast<Real>(shared.weights[sum_column(i / 2, i % 2)]));
           largest = max(largest, weighted);
         }
         sum += weighted;
@@ -157,7 +165,7 @@ __device__ __forceinline__ void add_row_terms(const TileSumsTask& task,
         largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
         largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
       }
-      if (threadIdx.x % 4 != 0) continue;
+      if (threadIdx.x % 4 != 0 || !near) continue;
       const int at = (rate * kSumWarpColumns + warp_column) * kSumRows + row;
       shared.sums[at] += static_cast<double>(sum);
       if (kWeighted) shared.largest[at] = fmax(shared.largest[at], static_cast<double>(largest));
