@@ -102,7 +102,7 @@ def _absent(
         there = device in rows.copies or (whitened and not seen)
         return new + (0 if there else -(-n * size // itemsize))
 
-    return max(sum(of(rows, device) for rows in sets) for device in gpu.devices)
+    return max(sum(of(rows, device) for rows in sets) for device in gpu.alike)
 
 
 def run(
@@ -142,13 +142,13 @@ def run(
     plan.check_density_path(gpu.function, path, samples.d)
     rows = samples if points is None else points
     dtype = np.promote_types(rows.values.dtype, samples.values.dtype)
-    parts = _parts(rows.n, len(gpu.devices), gpu.memory.points(rows.n))
+    parts = _parts(rows.n, len(gpu.alike), gpu.memory.points(rows.n))
     alone = points is None
     blocks = density_blocks.cut(samples.n, samples.d, dtype.itemsize)
     merged = density_blocks.Merged(rows.n, len(bandwidths)) if len(blocks) > 1 else None
 
     def work(place: int, tell: Tell) -> list[dict[str, npt.NDArray[Any]]] | None:
-        device = gpu.devices[place]
+        device = gpu.alike[place]
         all_pairs = float(parts[place][-1][1] - parts[place][0][0]) * samples.n
         pairs, found = 0, []
         for block in blocks:

@@ -65,6 +65,7 @@ class Gpu:
     ) -> None:
         self.module = backend.cuda()
         self.devices = list(devices)
+        self.alike = self._alike()
         self.function = function
         self.memory = GpuMemory(function, devices, budget)
         self._counters = counters
@@ -74,6 +75,16 @@ class Gpu:
                 self._streams[device] = stream
             else:
                 self._streams[device] = self.module.Stream(device)
+
+    def _alike(self) -> list[int]:
+        """List the GPUs of the first one's compute capability, which share sums and densities.
+
+        Joins end in integers and float64 and do not mind. Tensor cores of two generations round
+        sums of float16 products differently (Ampere keeps 24 bits and adds 8 at a time, Hopper 25
+        and 16: MMA-Sim), so that bits would depend on who does which part.
+        """
+        kinds = {one["index"]: (one["major"], one["minor"]) for one in self.module.devices()}
+        return [device for device in self.devices if kinds[device] == kinds[self.first]]
 
     @property
     def whole(self) -> bool:

@@ -277,7 +277,7 @@ def _on_gpus(
     chosen: int,
     tell: Tell,
 ) -> _cuda.KernelSums:
-    """Run an engine on every GPU, each with a share of the tiles, and let the first one add up."""
+    """Run an engine on every GPU like the first, each with a share of the tiles, and let the first one add up."""
     sets = [x] if y is None else [x, y]
     labels = 0 if what["labels"] is None else len(what["labels"])
     memory = gpu.memory
@@ -287,10 +287,10 @@ def _on_gpus(
         budget = None if streamed else memory.budget
         left = memory.available(needed) if budget is None else budget
         what = what | {"memory": max(1, left - needed)}
-    count = len(gpu.devices)
+    count = len(gpu.alike)
 
     def share(place: int, tell: Tell) -> _cuda.KernelSums:
-        device = gpu.devices[place]
+        device = gpu.alike[place]
         others = None if y is None else gpu.source(y, device)
         how: dict[str, Any] = {"share": (place, count), "stream": gpu.stream(device)}
         engine: _cuda.KernelSums = gpu.module.KernelSums(

@@ -163,6 +163,28 @@ def test_arrays_on_one_device_are_dealt_to_all(used, index):
     assert used == [[first, *(other for other in GPUS if other != first)]]
 
 
+@several
+def test_sums_are_shared_by_gpus_of_one_kind_only(monkeypatch, used):
+    module = backend.cuda()
+    unlike = [one | {"minor": one["minor"] + place} for place, one in enumerate(module.devices())]
+    monkeypatch.setattr(module, "devices", lambda: unlike)
+    streams = []
+    for name in ("KernelSums", "LogSums"):
+
+        def make(rows, *arguments, make=getattr(module, name), **options):
+            streams.append(options.get("stream", rows).device)
+            return make(rows, *arguments, **options)
+
+        monkeypatch.setattr(module, name, make)
+    assert_same_bits(fastgen.mmd(X, Y, device="cuda:all"), fastgen.mmd(X, Y, device="cuda:0"))
+    fastgen.log_density(X, Y, bandwidth=3.0, device="cuda:all")
+    assert set(streams) == set(GPUS[:1]) and used[-1] == GPUS
+    streams.clear()
+    monkeypatch.setattr(module, "devices", lambda: [unlike[0] | {"index": one} for one in GPUS])
+    fastgen.mmd(rows(300), Y, device="cuda:all")
+    assert set(streams) == set(GPUS)
+
+
 def test_a_device_that_is_not_there():
     known = " or ".join(f'"cuda:{index}"' for index in GPUS)
     text = f"prdc: expected `device` to be {known}, as the GPUs here are, got 'cuda:17'"
