@@ -277,7 +277,7 @@ def _on_gpus(
     chosen: int,
     tell: Tell,
 ) -> _cuda.KernelSums:
-    """Run an engine on every GPU like the first, each with a share of the tiles, and let the first one add up."""
+    """Run an engine on every GPU like the first, each with its tiles, and let the first add up."""
     sets = [x] if y is None else [x, y]
     labels = 0 if what["labels"] is None else len(what["labels"])
     memory = gpu.memory

@@ -169,16 +169,20 @@ def test_sums_are_shared_by_gpus_of_one_kind_only(monkeypatch, used):
     unlike = [one | {"minor": one["minor"] + place} for place, one in enumerate(module.devices())]
     monkeypatch.setattr(module, "devices", lambda: unlike)
     streams = []
-    for name in ("KernelSums", "LogSums"):
 
-        def make(rows, *arguments, make=getattr(module, name), **options):
+    def recorded(make):
+        def listen(rows, *arguments, **options):
             streams.append(options.get("stream", rows).device)
             return make(rows, *arguments, **options)
 
-        monkeypatch.setattr(module, name, make)
+        return listen
+
+    for name in ("KernelSums", "LogSums"):
+        monkeypatch.setattr(module, name, recorded(getattr(module, name)))
     assert_same_bits(fastgen.mmd(X, Y, device="cuda:all"), fastgen.mmd(X, Y, device="cuda:0"))
     fastgen.log_density(X, Y, bandwidth=3.0, device="cuda:all")
-    assert set(streams) == set(GPUS[:1]) and used[-1] == GPUS
+    assert set(streams) == set(GPUS[:1])
+    assert used[-1] == GPUS
     streams.clear()
     monkeypatch.setattr(module, "devices", lambda: [unlike[0] | {"index": one} for one in GPUS])
     fastgen.mmd(rows(300), Y, device="cuda:all")
