@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 namespace fastgen::cuda {
 namespace {
@@ -48,8 +49,7 @@ std::string megabytes(std::int64_t bytes) {
 // is.
 struct Pools {
   std::mutex mutex;
-  std::array<cudaMemPool_t, kMostDevices> pools{};
-  std::array<bool, kMostDevices> absent{};
+  std::array<std::optional<cudaMemPool_t>, kMostDevices> known;  // null: the device has none
 };
 Pools& pools() {
   static Pools& all = *new Pools;  // outlives the driver's own clean-up at exit
@@ -78,18 +78,19 @@ cudaError_t make_pool(cudaMemPool_t* pool, int device) {
 cudaMemPool_t pool_of(int device) {
   Pools& all = pools();
   const std::lock_guard<std::mutex> lock(all.mutex);
-  const auto at = static_cast<std::size_t>(device);
-  cudaMemPool_t& pool = all.pools.at(at);
-  if (pool || all.absent[at]) return pool;
+  std::optional<cudaMemPool_t>& known = all.known.at(static_cast<std::size_t>(device));
+  if (known) return *known;
   int supported = 0;
   check(cudaDeviceGetAttribute(&supported, cudaDevAttrMemoryPoolsSupported, device),
         "cudaDeviceGetAttribute");
-  cudaMemPool_t made = nullptr;
-  const cudaError_t status = supported ? make_pool(&made, device) : cudaErrorNotSupported;
-  if (!status) return pool = made;
-  cudaGetLastError();  // or the next call would be blamed for this one
-  all.absent[at] = status != cudaErrorMemoryAllocation;
-  return nullptr;
+  cudaMemPool_t pool = nullptr;
+  const cudaError_t status = supported ? make_pool(&pool, device) : cudaErrorNotSupported;
+  if (status) {
+    cudaGetLastError();  // or the next call would be blamed for this one
+    pool = nullptr;
+  }
+  if (status != cudaErrorMemoryAllocation) known = pool;
+  return pool;
 }
 
 cudaError_t allocate(void** data, std::int64_t bytes, cudaMemPool_t pool, const Stream& stream) {

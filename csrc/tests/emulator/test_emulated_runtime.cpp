@@ -302,18 +302,18 @@ void test_moving_memory() {
   CHECK_ARRAYS(downloaded(copy, stream), std::vector<int>(5, 0x01010101));
 }
 
-void test_no_pools() {
-  if (!alone("no_pools", "FASTGEN_EMULATOR_POOLS=0")) return;
+void test_memory() {
   test_order_in_a_stream();
   test_moving_memory();
   test_out_of_memory();
 }
 
+void test_no_pools() {
+  if (alone("no_pools", "FASTGEN_EMULATOR_POOLS=0")) test_memory();
+}
+
 void test_broken_pools() {
-  if (!alone("broken_pools", "FASTGEN_EMULATOR_POOLS=2")) return;
-  test_order_in_a_stream();
-  test_moving_memory();
-  test_out_of_memory();
+  if (alone("broken_pools", "FASTGEN_EMULATOR_POOLS=2")) test_memory();
 }
 
 }  // namespace
