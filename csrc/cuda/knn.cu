@@ -160,21 +160,17 @@ double Knn::advance(double seconds) {
           join_.use_fine();
         }
         break;
-      case Stage::settle: {
-        const std::int64_t end = std::min(lists_.owners(), settled_ + lists_.owners_at_once());
-        lists_.settle(settled_, end);
-        settled_ = end;
-        if (end == lists_.owners()) stage_ = Stage::done;
-        lists_.read_counters();  // waits for the looks
+      case Stage::settle:
+        if (lists_.settle_more()) stage_ = Stage::done;
         break;
-      }
       case Stage::done:
         return 1.0;
     }
   } while (std::chrono::steady_clock::now() < deadline);
   if (stage_ == Stage::done) return 1.0;
   if (stage_ != Stage::settle) return 0.95 * join_.fraction();
-  return 0.95 + 0.049 * static_cast<double>(settled_) / static_cast<double>(lists_.owners());
+  return 0.95 +
+         0.049 * static_cast<double>(lists_.settled()) / static_cast<double>(lists_.owners());
 }
 
 // Asked again only where something may have lowered a reach: most segments of many parts are left out.

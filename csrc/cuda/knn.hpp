@@ -59,7 +59,6 @@ class Knn {
   DeviceBuffer<std::int64_t> part_slots_;
   DeviceBuffer<float> part_reach_there_;
   std::vector<float> part_reach_;  // the largest of each part of x; empty: to be asked for again
-  std::int64_t settled_ = 0;
   std::int64_t hits_ = 0;
 };
 

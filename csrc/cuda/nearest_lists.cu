@@ -378,6 +378,14 @@ void NearestLists::look(std::int64_t begin, std::int64_t end, std::int32_t at_le
 
 void NearestLists::settle(std::int64_t begin, std::int64_t end) { look(begin, end, 1); }
 
+bool NearestLists::settle_more() {
+  const std::int64_t end = std::min(owners(), settled_ + owners_at_once());
+  settle(settled_, end);
+  settled_ = end;
+  read_counters();  // waits for the looks
+  return settled_ == owners();
+}
+
 void NearestLists::take(const JoinView& join, const Hit* hits, std::int64_t count,
                         unsigned owners) {
   if (count == 0) return;

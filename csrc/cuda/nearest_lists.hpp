@@ -78,15 +78,17 @@ class NearestLists {
   void take(const JoinView& join, const Hit* hits, std::int64_t count, unsigned owners);
   // Exact looks at what is still pending of owners [begin, end).
   void settle(std::int64_t begin, std::int64_t end);
-  // Of a launch, and between two glances at the clock.
-  std::int64_t owners_at_once() const;
+  // At those of the next owners, as many as a launch may have; true after the last. Waits for the looks.
+  bool settle_more();
 
   std::int64_t owners() const { return owners_.slots; }
   std::int64_t waiting() const { return static_cast<std::int64_t>(counted_.waiting); }
+  std::int64_t settled() const { return settled_; }  // owners
   std::int64_t looked() const { return static_cast<std::int64_t>(counted_.looked); }
   void read_counters();
 
  private:
+  std::int64_t owners_at_once() const;
   void look(std::int64_t begin, std::int64_t end, std::int32_t at_least);
   void tighten();
 
@@ -103,6 +105,7 @@ class NearestLists {
   DeviceBuffer<ListCounters> counters_;
   DeviceBuffer<std::uint32_t> left_over_[2];  // hits that have to be dealt again
   ListCounters counted_{};
+  std::int64_t settled_ = 0;  // by settle_more
 };
 
 }  // namespace fastgen::cuda

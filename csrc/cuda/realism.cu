@@ -158,14 +158,9 @@ double Realism::advance(double seconds) {
           join_.use_fine();
         }
         break;
-      case Stage::settle: {
-        const std::int64_t end = std::min(lists_.owners(), settled_ + lists_.owners_at_once());
-        lists_.settle(settled_, end);
-        settled_ = end;
-        if (end == lists_.owners()) stage_ = Stage::done;
-        lists_.read_counters();  // waits for the looks
+      case Stage::settle:
+        if (lists_.settle_more()) stage_ = Stage::done;
         break;
-      }
       case Stage::done:
         return 1.0;
     }

@@ -45,7 +45,6 @@ class Realism {
   ProductChoice choice_;
   enum class Stage { sample, walk, settle, done } stage_ = Stage::sample;
   std::int64_t hits_ = 0, sampled_ = 0;
-  std::int64_t settled_ = 0;  // owners
 };
 
 }  // namespace fastgen::cuda
