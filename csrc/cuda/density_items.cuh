@@ -46,6 +46,11 @@ __device__ __forceinline__ double log_of_sum(double sum, double rate, double anc
   return isfinite(anchor) ? log(sum) - kLn2 * rate * anchor : log(0.0);
 }
 
+// What the largest term has of a sum; 0 unless it is more than half.
+__device__ __forceinline__ double share_of_largest(double largest, double sum) {
+  return largest > 0.5 * sum ? largest / sum : 0.0;
+}
+
 // Adds the number of a warp's threads that say yes; called by whole warps.
 __device__ __forceinline__ void count_votes(bool yes, unsigned long long* to) {
   const unsigned votes = __ballot_sync(0xffffffffu, yes);

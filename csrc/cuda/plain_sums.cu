@@ -218,10 +218,9 @@ __global__ void __launch_bounds__(256) finish_plain_kernel(FinishTask task) {
     }
     if (sum >= task.least) {
       task.logs[task.begin + i] = log(sum);
-      dominated = static_cast<double>(largest) > 0.5 * sum;
-      if (task.shares) {
-        task.shares[task.begin + i] = dominated ? static_cast<double>(largest) / sum : 0;
-      }
+      const double share = share_of_largest(static_cast<double>(largest), sum);
+      dominated = share > 0;
+      if (task.shares) task.shares[task.begin + i] = share;
     } else {
       task.unsettled[atomicAdd(task.unsettled_count, 1u)] =
           static_cast<std::int32_t>(task.begin + i);

@@ -229,7 +229,6 @@ __global__ void __launch_bounds__(256) finish_screened_kernel(FinishTask task) {
   const double off = others * expm1(task.coarseness(place, from + log2(sum)));
   serves = serves && isfinite(sum) && sum > 0 && off <= kAllowed * sum;
   const double largest = count > 0 ? exp2_of_minus(from - most) : 0.0;
-  const bool dominated = serves && largest > 0.5 * sum;
   if (lane != 0) return;
   if (!serves) {
     const unsigned number = atomicAdd(task.unsettled_count, 1u);
@@ -238,8 +237,9 @@ __global__ void __launch_bounds__(256) finish_screened_kernel(FinishTask task) {
     }
   } else if (task.logs) {
     task.logs[point_row(task.list, place)] = log(sum) + kLn2 * from;
-    if (dominated) atomicAdd(task.dominated, 1ull);
-    if (task.shares) task.shares[point_row(task.list, place)] = dominated ? largest / sum : 0;
+    const double share = share_of_largest(largest, sum);
+    if (share > 0) atomicAdd(task.dominated, 1ull);
+    if (task.shares) task.shares[point_row(task.list, place)] = share;
   }
 }
 

@@ -86,10 +86,11 @@ __global__ void __launch_bounds__(256) finish_tiles_kernel(FinishTask task) {
     }
     // Without weights the largest term is the anchor's, which is 1.
     if (!task.largest && sum > 0) largest = 1;
-    dominated = largest > 0.5 * sum;
+    const double share = share_of_largest(largest, sum);
+    dominated = share > 0;
     const std::int64_t to = point_row(task.list, i) * task.columns + column;
     task.logs[to] = log_of_sum(sum, task.rates.rates[rate], anchor);
-    if (task.shares) task.shares[to] = dominated ? largest / sum : 0;
+    if (task.shares) task.shares[to] = share;
   }
   count_votes(dominated, task.dominated + column);
 }
