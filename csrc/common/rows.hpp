@@ -18,6 +18,7 @@ struct RowView {
   std::int64_t d;           // features
   std::int64_t row_stride;  // bytes from one row to the next; may be negative
 
+  std::int64_t row_bytes() const { return d * item_size(dtype); }
   const void* row(std::int64_t i) const { return data + i * row_stride; }
 };
 

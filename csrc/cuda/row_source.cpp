@@ -22,7 +22,7 @@ RowSource::RowSource(const RowView& rows, bool on_host, const Stream& stream)
 
 std::int64_t RowSource::part_rows(std::int64_t bytes, std::int64_t step) const {
   if (!on_host()) return rows_.n;
-  return std::min(rows_.n, std::max<std::int64_t>(1, bytes / row_bytes() / step) * step);
+  return std::min(rows_.n, std::max<std::int64_t>(1, bytes / rows_.row_bytes() / step) * step);
 }
 
 RowView RowSource::part(std::int64_t begin, std::int64_t end) {

@@ -20,7 +20,6 @@ class RowSource {
 
   const RowView& view() const { return rows_; }
   bool on_host() const { return stream_ != nullptr; }
-  std::int64_t row_bytes() const { return rows_.d * item_size(rows_.dtype); }
   // How many rows to ask for at a time: a multiple of `step` within `bytes`, but at least `step`; all of
   // them where they are on the device.
   std::int64_t part_rows(std::int64_t bytes, std::int64_t step) const;

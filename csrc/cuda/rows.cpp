@@ -53,7 +53,7 @@ Matrix Rows::matrix() const {
           view_.d,    view_.row_stride,        item_size(view_.dtype)};
 }
 
-bool Rows::side_by_side() const { return view_.row_stride == view_.d * item_size(view_.dtype); }
+bool Rows::side_by_side() const { return view_.row_stride == view_.row_bytes(); }
 
 Rows Rows::part(std::int64_t begin, std::int64_t end) const {
   FASTGEN_CHECK(0 <= begin && begin <= end && end <= view_.n);
@@ -122,7 +122,7 @@ BadRows Rows::first_bad(double limit) const {
 
 void Rows::to_host(std::int64_t begin, std::int64_t end, void* host) const {
   FASTGEN_CHECK(0 <= begin && begin <= end && end <= view_.n);
-  const std::int64_t row = view_.d * item_size(view_.dtype);
+  const std::int64_t row = view_.row_bytes();
   unsigned char* to = static_cast<unsigned char*>(host);
   if (side_by_side()) {
     download(to, view_.data + begin * view_.row_stride, (end - begin) * row, stream_);

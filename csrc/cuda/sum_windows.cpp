@@ -27,7 +27,7 @@ void KernelSums::divide() {
   // A window's rows of the host: of both windows if they stay, else of one at a time.
   std::int64_t host_bytes = 0;
   for (int s = 0; s < rows_.sets(); ++s) {
-    if (rows_.source(s).on_host()) host_bytes = std::max(host_bytes, rows_.source(s).row_bytes());
+    if (rows_.source(s).on_host()) host_bytes = std::max(host_bytes, rows_.rows(s).row_bytes());
   }
   const std::int64_t copies = looks() ? 2 : 1;
   std::int64_t window = std::min(

@@ -19,19 +19,17 @@
 namespace fastgen::cuda {
 namespace {
 
-std::int64_t row_bytes(const RowView& rows) { return rows.d * item_size(rows.dtype); }
-
 // Rows [begin, end), or those that `picked` has there.
 void gather(const RowView& rows, const std::int32_t* picked, std::int64_t begin, std::int64_t end,
             unsigned char* to) {
-  const auto size = static_cast<std::size_t>(row_bytes(rows));
+  const auto size = static_cast<std::size_t>(rows.row_bytes());
   if (picked) {
     for (std::int64_t i = begin; i < end; ++i, to += size) {
       std::memcpy(to, rows.row(picked[i]), size);
     }
     return;
   }
-  if (rows.row_stride == row_bytes(rows)) {
+  if (rows.row_stride == rows.row_bytes()) {
     std::memcpy(to, rows.row(begin), size * static_cast<std::size_t>(end - begin));
     return;
   }
@@ -55,11 +53,11 @@ void gather_together(const RowView& rows, const std::int32_t* picked, std::int64
                      std::int64_t end, unsigned char* to) {
   const std::int64_t count = end - begin,
                      parts = std::max<std::int64_t>(
-                         1,
-                         std::min({most_threads(), count, count * row_bytes(rows) / kThreadBytes}));
+                         1, std::min(
+                                {most_threads(), count, count * rows.row_bytes() / kThreadBytes}));
   const auto part = [&](std::int64_t index) {
     const std::int64_t first = count * index / parts, last = count * (index + 1) / parts;
-    gather(rows, picked, begin + first, begin + last, to + first * row_bytes(rows));
+    gather(rows, picked, begin + first, begin + last, to + first * rows.row_bytes());
   };
   std::vector<std::thread> others;
   others.reserve(static_cast<std::size_t>(parts));
@@ -92,10 +90,10 @@ Upload::Upload(const RowView& host, std::vector<std::int32_t> picked, const Stre
 
 void Upload::begin(const Stream& stream) {
   FASTGEN_CHECK(count_ > 0 && host_.d > 0 && stream.device() == copies_.device());
-  step_ = std::min(count_, std::max<std::int64_t>(1, kPinnedBytes / row_bytes(host_)));
+  step_ = std::min(count_, std::max<std::int64_t>(1, kPinnedBytes / host_.row_bytes()));
   const int pieces = count_ > step_ ? 2 : 1;
   for (int i = 0; i < pieces; ++i) {
-    buffers_[i] = std::make_unique<Buffer>(step_ * row_bytes(host_), stream.device());
+    buffers_[i] = std::make_unique<Buffer>(step_ * host_.row_bytes(), stream.device());
   }
   wait_for(copies_, stream);  // which the memory belongs to from here on
 }
@@ -119,8 +117,8 @@ double Upload::advance(double seconds) {
                     buffer.memory.data());
     {
       const CurrentDevice current(copies_.device());
-      check(cudaMemcpyAsync(rows_.data() + next_ * row_bytes(host_), buffer.memory.data(),
-                            static_cast<std::size_t>((end - next_) * row_bytes(host_)),
+      check(cudaMemcpyAsync(rows_.data() + next_ * host_.row_bytes(), buffer.memory.data(),
+                            static_cast<std::size_t>((end - next_) * host_.row_bytes()),
                             cudaMemcpyHostToDevice, copies_.handle()),
             "cudaMemcpyAsync");
     }
