@@ -138,4 +138,30 @@ inline SumResult check_run(const cpu::Kernels& table, const Matrix& x, const Mat
   return got;
 }
 
+// A set alone, and against a copy of itself.
+inline void check_same_set_twice(const SumResult& alone, const SumResult& both) {
+  for (std::size_t k = 0; k < alone.kernels.size(); ++k) {
+    const KernelResult &a = alone.kernels[k], &b = both.kernels.at(k);
+    for (int s = 0; s < 2; ++s) {
+      for (int t = 0; t < 2; ++t) CHECK_ARRAYS(b.row_sums[s][t], a.row_sums[0][0]);
+      CHECK_ARRAYS(b.diagonal[s], a.diagonal[0]);
+      CHECK_ARRAYS(b.shift[s], a.shift[0]);
+      CHECK_ARRAYS(b.squares[s][s], a.squares[0][0]);
+    }
+  }
+}
+
+// Two sets, and the same in the other order.
+inline void check_either_order(const SumResult& one, const SumResult& other) {
+  for (std::size_t k = 0; k < one.kernels.size(); ++k) {
+    const KernelResult &a = one.kernels[k], &b = other.kernels.at(k);
+    for (int s = 0; s < 2; ++s) {
+      for (int t = 0; t < 2; ++t) CHECK_ARRAYS(a.row_sums[s][t], b.row_sums[1 - s][1 - t]);
+      CHECK_ARRAYS(a.diagonal[s], b.diagonal[1 - s]);
+      CHECK_ARRAYS(a.shift[s], b.shift[1 - s]);
+      CHECK_ARRAYS(a.squares[s][s], b.squares[1 - s][1 - s]);
+    }
+  }
+}
+
 }  // namespace fastgen::test

@@ -178,4 +178,15 @@ inline std::vector<Hard> range_sets() {
   return sets;
 }
 
+// Three subsets of both sets that take more than a tile, or nine vectors of labels.
+inline void choose(SumRun& run, Random& random, std::int64_t n, std::int64_t m, bool subsets) {
+  if (subsets) {
+    run.count = 3;
+    run.x = some_rows(random, n, run.count * 140);
+    run.y = some_rows(random, m, run.count * 33);
+  } else {
+    run.labels = some_labels(random, n + m, 9);
+  }
+}
+
 }  // namespace fastgen::test

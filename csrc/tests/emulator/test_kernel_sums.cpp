@@ -85,13 +85,7 @@ void same_bits() {
       SumRun run;
       run.kernels = {{polynomial(3, 1.0 / d, 1)}, {gaussian(std::sqrt(d)), laplacian(3)}};
       run.float64 = float64;
-      if (chosen) {
-        run.count = 3;
-        run.x = some_rows(random, n, run.count * 140);
-        run.y = some_rows(random, m, run.count * 33);
-      } else {
-        run.labels = some_labels(random, n + m, 9);
-      }
+      choose(run, random, n, m, chosen);
       const Values want = run_on_device(x, &y, run).all();
       const auto compare = [&](const char* what, const DeviceRun& how) {
         const About about(std::string(what) + (chosen ? ", subsets" : ", labels") +
@@ -146,22 +140,8 @@ void copies() {
       const SumResult alone = run_on_device(x, nullptr, run);
       const SumResult both = run_on_device(x, &copy, run);
       const SumResult one = run_on_device(x, &y, run), other = run_on_device(y, &x, run);
-      for (std::size_t k = 0; k < run.kernels.size(); ++k) {
-        const KernelResult &a = alone.kernels[k], &b = both.kernels[k];
-        for (int s = 0; s < 2; ++s) {
-          for (int t = 0; t < 2; ++t) CHECK_ARRAYS(b.row_sums[s][t], a.row_sums[0][0]);
-          CHECK_ARRAYS(b.diagonal[s], a.diagonal[0]);
-          CHECK_ARRAYS(b.shift[s], a.shift[0]);
-          CHECK_ARRAYS(b.squares[s][s], a.squares[0][0]);
-        }
-        const KernelResult &c = one.kernels[k], &e = other.kernels[k];
-        for (int s = 0; s < 2; ++s) {
-          for (int t = 0; t < 2; ++t) CHECK_ARRAYS(c.row_sums[s][t], e.row_sums[1 - s][1 - t]);
-          CHECK_ARRAYS(c.diagonal[s], e.diagonal[1 - s]);
-          CHECK_ARRAYS(c.shift[s], e.shift[1 - s]);
-          CHECK_ARRAYS(c.squares[s][s], e.squares[1 - s][1 - s]);
-        }
-      }
+      check_same_set_twice(alone, both);
+      check_either_order(one, other);
     }
   }
 }

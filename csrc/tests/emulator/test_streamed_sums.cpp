@@ -52,13 +52,7 @@ void streamed() {
       run.kernels = turn % 2 ? plain : looking;
       run.float64 = float64;
       run.normalise = turn == 3;
-      if (turn < 2) {
-        run.count = 3;
-        run.x = some_rows(random, n, run.count * 140);
-        run.y = some_rows(random, m, run.count * 33);
-      } else {
-        run.labels = some_labels(random, n + m, 9);
-      }
+      choose(run, random, n, m, turn < 2);
       const Values want = run_on_device(x, &y, run).all();
       // Windows of one block; of two where no kernel looks, else of one; and of all. Which sets stay
       // on the host goes round.
