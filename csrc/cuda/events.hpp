@@ -30,8 +30,8 @@ class Event {
 // Makes `later` wait for all work that `earlier` has been given so far; nothing if they are the same.
 void wait_for(const Stream& later, const Stream& earlier);
 
-// Page-locked host memory, for any device; `device` is one in use. A few pieces of `kPinnedBytes` are kept for the next who asks:
-// page-locking costs about 1 ms, and letting go may wait for all devices.
+// Page-locked host memory, for any device; `device` is one in use. A few pieces of `kPinnedBytes` are
+// kept for the next who asks: page-locking costs about 1 ms, and letting go may wait for all devices.
 constexpr std::int64_t kPinnedBytes = std::int64_t{8} << 20;
 
 class PinnedMemory {

@@ -36,9 +36,9 @@ struct SumOptions {
 
 class KernelSums {
  public:
-  // `x` and `y` are in the memory of the stream's device, but for what the options say; `y` may be null: x against itself. `labels`
-  // [label_count, n + m] of +-1, or null; they need one subset. Labels and indices are on the host. All
-  // must outlive the engine.
+  // `x` and `y` are in the memory of the stream's device, but for what the options say; `y` may be null: x
+  // against itself. `labels` [label_count, n + m] of +-1, or null; they need one subset. Labels and indices
+  // are on the host. All must outlive the engine.
   KernelSums(const RowView& x, const RowView* y, std::vector<std::vector<KernelTerm>> kernels,
              const SumSubsets& subsets, const std::int8_t* labels, int label_count,
              const SumOptions& options, const Stream& stream);

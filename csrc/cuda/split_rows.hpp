@@ -23,8 +23,8 @@ constexpr std::int64_t kSliceFeatures = sizeof(Real) == 4 ? 32 : 16;
 struct SlotRows {
   SumSet sets[2];
   const std::int32_t* row;  // by slot; -1: padding
-  const std::int32_t*
-      place;  // by slot: the row's among `rows` of its set, which may be a part of it
+  // By slot: the row's place among `rows` of its set, which may be a part of it.
+  const std::int32_t* place;
   std::int64_t subset_slots, second_set;
 };
 

@@ -1,5 +1,6 @@
 // Both sets of the sum engine in its own units: z = x factor - centre for every row, with the numbers per row
-// that kernels need, on the device. Rows stay where they are, those of the host are uploaded part by part; all arithmetic is in float64.
+// that kernels need, on the device. Rows stay where they are, those of the host are uploaded part by part;
+// all arithmetic is in float64.
 #pragma once
 
 #include <cstdint>
