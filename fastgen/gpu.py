@@ -8,7 +8,7 @@ exactly (`reductions`), so neither the number of GPUs nor blocks change a bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,6 @@ class Gpu:
     ) -> None:
         self.module = backend.cuda()
         self.devices = list(devices)
-        self.alike = self._alike()
         self.function = function
         self.memory = GpuMemory(function, devices, budget)
         self._counters = counters
@@ -76,8 +75,9 @@ class Gpu:
             else:
                 self._streams[device] = self.module.Stream(device)
 
-    def _alike(self) -> list[int]:
-        """List the GPUs of the first one's compute capability, which share sums and densities.
+    @cached_property
+    def alike(self) -> list[int]:
+        """The GPUs of the first one's compute capability, which share sums and densities.
 
         Joins end in integers and float64 and do not mind. Tensor cores of two generations round
         sums of float16 products differently (Ampere keeps 24 bits and adds 8 at a time, Hopper 25
